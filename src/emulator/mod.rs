@@ -1,0 +1,3 @@
+//! Getting the right bytes onto the disk.
+
+pub mod manifest;

@@ -1,0 +1,223 @@
+//! The names that people type: `arm64`, `linux/arm/v7`, `x86_64`,
+//! `qemu-riscv64-static`, `aarch64-linux-gnu`.
+//!
+//! A name is lower-cased and stripped of everything that isn't the
+//! architecture; all arm variants are one emulator, so that a variant never
+//! fails. An unknown name is an error with a suggestion, never a guess.
+
+use super::{PLATFORMS, Platform};
+
+/// Which platforms a command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// What container engines know.
+    Engine,
+    /// Everything that QEMU runs.
+    AllTargets,
+    /// These, in the order of the table, each once.
+    Named(Vec<&'static Platform>),
+}
+
+impl Request {
+    /// The platforms asked for, native or not, in the order of the table.
+    pub fn platforms(&self) -> Vec<&'static Platform> {
+        PLATFORMS
+            .iter()
+            .filter(|platform| match self {
+                Self::Engine => platform.engine,
+                Self::AllTargets => true,
+                Self::Named(named) => named.contains(platform),
+            })
+            .collect()
+    }
+
+    /// Whether the user wrote this platform down.
+    pub fn names(&self, platform: &Platform) -> bool {
+        matches!(self, Self::Named(named) if named.contains(&platform))
+    }
+}
+
+/// A name that no platform has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown platform '{name}'{}", match suggestion {
+    Some(known) => format!("; did you mean '{known}'?"),
+    None => String::new(),
+})]
+pub struct UnknownName {
+    /// What was typed.
+    pub name: String,
+    /// The closest name that exists.
+    pub suggestion: Option<&'static str>,
+}
+
+/// Reads platform names, separated by commas or white space in any word.
+/// No words mean the engine set, `all` too; `all-targets` means everything.
+pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Request, UnknownName> {
+    let mut named = Vec::new();
+    let mut request = None;
+    let names = words
+        .iter()
+        .flat_map(|word| word.as_ref().split([',', ' ', '\t', '\n']))
+        .map(|name| name.trim().to_lowercase())
+        .filter(|name| !name.is_empty());
+    for name in names {
+        match name.as_str() {
+            "all-targets" => request = Some(Request::AllTargets),
+            "all" => request = request.or(Some(Request::Engine)),
+            _ => named.push(find(&name)?),
+        }
+    }
+    if request == Some(Request::Engine) && !named.is_empty() {
+        named.extend(Request::Engine.platforms());
+        request = None;
+    }
+    Ok(match request {
+        Some(request) => request,
+        None if named.is_empty() => Request::Engine,
+        None => {
+            let unique = Request::Named(named).platforms();
+            Request::Named(unique)
+        }
+    })
+}
+
+/// The platform that a single name means.
+fn find(name: &str) -> Result<&'static Platform, UnknownName> {
+    let bare = name.strip_prefix("linux/").unwrap_or(name);
+    let bare = bare.strip_prefix("qemu-").unwrap_or(bare);
+    let bare = bare.strip_suffix("-static").unwrap_or(bare);
+    let lookup = |bare: &str| {
+        PLATFORMS
+            .iter()
+            .find(|platform| known_names(platform).any(|known| known == bare))
+    };
+    let without_variant = |bare: &'_ str| match bare.split_once('/') {
+        Some((family, variant)) if is_variant(variant) => lookup(family),
+        _ => None,
+    };
+    lookup(bare)
+        .or_else(|| without_variant(bare))
+        .or_else(|| lookup(without_triple_tail(bare)))
+        .ok_or_else(|| UnknownName {
+            name: name.to_owned(),
+            suggestion: suggest(bare),
+        })
+}
+
+fn known_names(platform: &'static Platform) -> impl Iterator<Item = &'static str> {
+    let engine = platform.name.strip_prefix("linux/");
+    engine
+        .into_iter()
+        .chain([platform.emulator])
+        .chain(platform.aliases.iter().copied())
+        .chain(platform.targets().map(|target| target.name))
+}
+
+/// `v8`, `v7`, `v2`, `power9`, `rva22u64`: a word, not another path.
+fn is_variant(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+}
+
+/// `aarch64-linux-gnu`, `x86_64-unknown-linux-musl` without their tails.
+fn without_triple_tail(bare: &str) -> &str {
+    let is_triple = bare.split('-').skip(1).any(|part| part == "linux");
+    match bare.split_once('-') {
+        Some((architecture, _)) if is_triple => architecture,
+        _ => bare,
+    }
+}
+
+fn suggest(bare: &str) -> Option<&'static str> {
+    PLATFORMS
+        .iter()
+        .flat_map(|platform| known_names(platform).map(move |known| (platform, known)))
+        .map(|(platform, known)| (strsim::jaro_winkler(bare, known), platform.name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str) -> &'static str {
+        match parse(&[name]).unwrap() {
+            Request::Named(named) if named.len() == 1 => named[0].emulator,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_that_people_type() {
+        let table = [
+            ("x86_64", "x86_64 x86-64 x64 amd64 amd64/v2 linux/amd64/v4"),
+            ("i386", "386 i386 i486 i586 i686 x86 ia32 linux/386"),
+            (
+                "aarch64",
+                "arm64 aarch64 arm64v8 arm64/v8 armv8 linux/arm64/v9.2 LINUX/ARM64",
+            ),
+            (
+                "arm",
+                "arm arm/v7 arm/v6 arm/v5 armv7 armv7l armhf arm32v7 armv6 armv6l armel",
+            ),
+            (
+                "arm",
+                "arm32v6 armv5 armv5tel arm32v5 armv8l linux/arm/v7 qemu-arm-static",
+            ),
+            ("ppc64le", "ppc64le ppc64el powerpc64le"),
+            (
+                "riscv64",
+                "riscv64 rv64 riscv64gc qemu-riscv64 riscv64-linux-gnu",
+            ),
+            ("mips64el", "mips64le mips64el"),
+            ("loongarch64", "loong64 loongarch64 la64"),
+            (
+                "aarch64",
+                "aarch64-linux-gnu aarch64-unknown-linux-musl aarch64-linux",
+            ),
+            ("microblaze", "microblaze microblaze-189"),
+        ];
+        for (emulator, names) in table {
+            for name in names.split(' ') {
+                assert_eq!(one(name), emulator, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_split_on_commas_and_white_space_and_say_each_platform_once() {
+        let Request::Named(named) = parse(&["arm64,riscv64 ", "linux/arm64\tarm/v7"]).unwrap()
+        else {
+            panic!("names were given");
+        };
+        let emulators: Vec<_> = named.iter().map(|platform| platform.emulator).collect();
+        assert_eq!(emulators, ["aarch64", "riscv64", "arm"]);
+    }
+
+    #[test]
+    fn nothing_and_all_are_the_engine_set() {
+        assert_eq!(parse::<&str>(&[]), Ok(Request::Engine));
+        assert_eq!(parse(&["all"]), Ok(Request::Engine));
+        assert_eq!(parse(&["all-targets", "arm64"]), Ok(Request::AllTargets));
+        assert_eq!(Request::Engine.platforms().len(), 11);
+        assert_eq!(parse(&["all", "alpha"]).unwrap().platforms().len(), 12);
+    }
+
+    #[test]
+    fn an_unknown_name_gets_a_suggestion_where_one_is_near() {
+        let error = parse(&["amr64"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown platform 'amr64'; did you mean 'linux/arm64'?"
+        );
+        let error = parse(&["windows/amd64"]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("unknown platform 'windows/amd64'")
+        );
+        assert!(parse(&["linux/arm64/../x"]).is_err());
+        assert!(parse(&["zzzzqqqq"]).unwrap_err().suggestion.is_none());
+    }
+}
