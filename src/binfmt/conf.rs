@@ -1,0 +1,102 @@
+//! The desired state: our rules in systemd's binfmt.d format.
+//!
+//! The file is this program's alone and its only memory. systemd-binfmt
+//! applies it at boot without us. A line that can't be read is an error with
+//! its number, never skipped: a lost line would be a lost platform.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::rule::{Rule, RuleError};
+use crate::durable;
+use crate::error::{Error, IoContext, Result, Status};
+
+const HEAD: &str = "\
+# Foreign platforms that this host runs, one kernel rule a line (binfmt.d(5)).
+# Written by binfmtctl: change it with `binfmtctl install` and `binfmtctl uninstall`.
+";
+
+/// A line that isn't a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {error}")]
+pub struct ConfError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub error: RuleError,
+}
+
+/// Reads the text of a conf file.
+pub fn parse(text: &str) -> Result<Vec<Rule>, ConfError> {
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with(['#', ';']))
+        .map(|(line, text)| text.parse().map_err(|error| ConfError { line, error }))
+        .collect()
+}
+
+/// The text of a conf file with these rules.
+pub fn render(rules: &[Rule]) -> Result<String, RuleError> {
+    let mut text = HEAD.to_owned();
+    for rule in rules {
+        text.push_str(&rule.line()?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The rules in the file at `path`; none where there is no file.
+pub fn read(path: &Path) -> Result<Vec<Rule>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text.attempt(|| format!("cannot read {}", path.display()))?,
+    };
+    parse(&text).map_err(|error| {
+        Error::new(Status::Invalid, format!("cannot use {}", path.display()))
+            .because(error)
+            .hint("mend the line, or remove the file and run `binfmtctl install` again")
+    })
+}
+
+/// Makes the file at `path` say exactly these rules; no rules, no file.
+/// Returns whether anything had to be written.
+pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
+    if rules.is_empty() {
+        return durable::remove(path);
+    }
+    let attempt = || format!("cannot write {}", path.display());
+    let text =
+        render(rules).map_err(|error| Error::new(Status::Invalid, attempt()).because(error))?;
+    match std::fs::read_to_string(path) {
+        Ok(present) if present == text => Ok(false),
+        _ => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r":qemu-a:M::\x7f\x45:\xff\xff:/opt/a:POF";
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("binfmt.d/zz.conf");
+        let rules = vec![LINE.parse().unwrap()];
+        assert!(write(&path, &rules).unwrap());
+        assert_eq!(read(&path).unwrap(), rules);
+        assert!(!write(&path, &rules).unwrap(), "the second time is nothing");
+        assert!(write(&path, &[]).unwrap());
+        assert!(!path.exists());
+        assert_eq!(read(&path).unwrap(), []);
+    }
+
+    #[test]
+    fn comments_are_passed_over_and_errors_have_their_line() {
+        let text = format!("# a\n; b\n\n{LINE}\nnonsense\n");
+        assert_eq!(parse(&text).unwrap_err().line, 5);
+        assert_eq!(parse(&text.replace("nonsense", "")).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,165 @@
+//! An entry as the kernel shows it. Lines and flags that newer kernels add
+//! are passed over; what is missing is an error that names it.
+
+use super::rule::{Flags, Pattern};
+
+/// How an entry recognises a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// By bytes in its header.
+    Magic(Pattern),
+    /// By the ending of its name, without the dot.
+    Extension(String),
+    /// In a way that this program doesn't know.
+    Other,
+}
+
+/// One registered rule, whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its file name in the instance.
+    pub name: String,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// The interpreter's path as registered; empty where it has none.
+    pub interpreter: String,
+    /// The flag letters as the kernel shows them.
+    pub flags: String,
+    /// What it matches.
+    pub kind: Kind,
+}
+
+/// Why a text isn't an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum EntryError {
+    #[error("it says neither enabled nor disabled")]
+    State,
+    #[error("its line '{0}' can't be read")]
+    Line(String),
+}
+
+impl Entry {
+    /// Reads the text of the entry called `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, EntryError> {
+        let mut lines = text.lines();
+        let enabled = match lines.next() {
+            Some("enabled") => true,
+            Some("disabled") => false,
+            _ => return Err(EntryError::State),
+        };
+        let mut entry = Self {
+            name: name.to_owned(),
+            enabled,
+            interpreter: String::new(),
+            flags: String::new(),
+            kind: Kind::Other,
+        };
+        let mut offset = 0;
+        let mut magic = None;
+        let mut mask = None;
+        for line in lines {
+            let bad = || EntryError::Line(line.to_owned());
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            match key {
+                "interpreter" => entry.interpreter = value.to_owned(),
+                "flags:" => entry.flags = value.trim().to_owned(),
+                "extension" => {
+                    let ending = value.strip_prefix('.').unwrap_or(value);
+                    entry.kind = Kind::Extension(ending.to_owned());
+                }
+                "offset" => offset = value.parse().map_err(|_| bad())?,
+                "magic" => magic = Some(from_hex(value).ok_or_else(bad)?),
+                "mask" => mask = Some(from_hex(value).ok_or_else(bad)?),
+                _ => {}
+            }
+        }
+        if let Some(magic) = magic {
+            entry.kind = Kind::Magic(Pattern {
+                offset,
+                magic,
+                mask,
+            });
+        }
+        Ok(entry)
+    }
+
+    /// The flags that this program understands.
+    pub fn known_flags(&self) -> Flags {
+        Flags::from_letters(&self.flags)
+    }
+
+    /// Whether a file that starts with `header` is this entry's, switched on or not.
+    pub fn matches(&self, header: &[u8]) -> bool {
+        matches!(&self.kind, Kind::Magic(pattern) if pattern.matches(header))
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text
+        .chars()
+        .map(|c| c.to_digit(16))
+        .collect::<Option<Vec<u32>>>()?;
+    (digits.len() % 2 == 0).then(|| {
+        digits
+            .chunks_exact(2)
+            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: POF\noffset 0\nmagic 7f454c46\nmask ffffff00\n";
+
+    #[test]
+    fn the_kernels_text_is_read() {
+        let entry = Entry::parse("qemu-aarch64", TEXT).unwrap();
+        assert!(entry.enabled);
+        assert_eq!(entry.interpreter, "/usr/bin/qemu-aarch64");
+        assert_eq!(entry.known_flags().to_string(), "POF");
+        assert!(entry.matches(b"\x7fELX"));
+        assert!(!entry.matches(b"#!/bin/sh"));
+    }
+
+    #[test]
+    fn lines_and_flags_of_newer_kernels_are_passed_over() {
+        let text = "disabled\nbpf some_program\nflags: TLD\nsomething new\n";
+        let entry = Entry::parse("x", text).unwrap();
+        assert!(!entry.enabled);
+        assert_eq!(entry.kind, Kind::Other);
+        assert_eq!(entry.flags, "TLD");
+    }
+
+    #[test]
+    fn an_extension_entry_matches_no_header() {
+        let text = "enabled\ninterpreter /usr/bin/wine\nflags: \nextension .exe\n";
+        let entry = Entry::parse("wine", text).unwrap();
+        assert_eq!(entry.kind, Kind::Extension("exe".to_owned()));
+        assert!(!entry.matches(b"\x7fELF"));
+    }
+
+    #[test]
+    fn broken_texts_are_errors() {
+        assert_eq!(Entry::parse("x", ""), Err(EntryError::State));
+        for line in ["offset many", "magic 7f4", "magic 7g", "mask zz"] {
+            let text = format!("enabled\n{line}\n");
+            assert_eq!(
+                Entry::parse("x", &text),
+                Err(EntryError::Line(line.to_owned()))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(enabled|disabled)\n(.*\n){0,6}", header: Vec<u8>) {
+            if let Ok(entry) = Entry::parse("x", &text) {
+                entry.matches(&header);
+            }
+        }
+    }
+}

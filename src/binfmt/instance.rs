@@ -1,0 +1,337 @@
+//! One instance of the kernel's binfmt_misc: found or mounted, read, changed.
+//!
+//! An instance lives as long as its last mount (Linux 6.7 and later, and
+//! stable kernels since September 2024), so that a rule in a mount that only
+//! this process sees is no rule. `-1` is never written to `status`: it would
+//! remove everybody's rules.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags};
+use nix::sched::CloneFlags;
+use nix::sys::statfs::{FsType, statfs};
+
+use super::entry::Entry;
+use super::rule::Rule;
+use crate::error::{Error, IoContext, Result, Status};
+use crate::host::{self, Host};
+
+/// Where the kernel wants it mounted.
+pub const DEFAULT_MOUNT: &str = "/proc/sys/fs/binfmt_misc";
+
+/// `BINFMTFS_MAGIC` in include/uapi/linux/magic.h.
+const BINFMTFS: FsType = FsType(0x4249_4e4d);
+
+/// A mounted instance.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    dir: PathBuf,
+    device: u64,
+}
+
+/// The right to change an instance, for one process at a time. It is a lock
+/// on the kernel's own `register` file: it needs no file of ours, reaches
+/// across mount namespaces, dies with the process, and only root can take it.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "held, not used")] Flock<File>);
+
+impl Instance {
+    /// The instance that is mounted at `dir`; `None` where there is none.
+    /// Opening `status` triggers an automount that nobody has triggered.
+    pub fn find(dir: &Path) -> Option<Self> {
+        // Only the open matters; what is there is asked right after it.
+        drop(File::open(dir.join("status")));
+        let is_instance = statfs(dir).is_ok_and(|found| found.filesystem_type() == BINFMTFS);
+        let device = fs::metadata(dir).ok()?.dev();
+        is_instance.then(|| Self {
+            dir: dir.to_owned(),
+            device,
+        })
+    }
+
+    /// The instance at `dir`, mounted if need be, where PID 1 can see it.
+    pub fn find_or_mount(dir: &Path, host: &Host) -> Result<Self> {
+        if let Some(instance) = Self::find(dir) {
+            return Ok(instance);
+        }
+        if dir != Path::new(DEFAULT_MOUNT) {
+            return Err(not_an_instance(dir));
+        }
+        if host.initial_pid_ns && !same_namespace("/proc/self/ns/mnt", "/proc/1/ns/mnt") {
+            mount_beside_init(dir)?;
+            if let Some(instance) = Self::find(dir) {
+                return Ok(instance);
+            }
+        }
+        mount(dir)?;
+        Self::find(dir).ok_or_else(|| not_an_instance(dir))
+    }
+
+    /// The instance of the current user namespace, mounted at `dir` on top of
+    /// whatever is there, unless it is there already. From then on the host's
+    /// rules don't reach into this namespace.
+    pub fn of_user_namespace(dir: &Path, host: &Host) -> Result<Self> {
+        if !host.kernel.has_instances() {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "kernel {} has no binfmt_misc of its own for user namespaces",
+                    host.kernel
+                ),
+            )
+            .hint("it takes Linux 6.7 or later; leave --userns out to change the host's rules"));
+        }
+        let before = Self::find(dir);
+        mount(dir)?;
+        let own = Self::find(dir).ok_or_else(|| not_an_instance(dir))?;
+        if before.is_some_and(|before| before.device == own.device) {
+            // It was ours already; two mounts would be one too many.
+            nix::mount::umount2(dir, MntFlags::MNT_DETACH)
+                .attempt(|| format!("cannot unmount the second copy at {}", dir.display()))?;
+        }
+        Ok(own)
+    }
+
+    /// Where it is mounted.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether PID 1 has it mounted too, so that it stays when we go; `None`
+    /// where PID 1 is not the host's or its mounts can't be seen.
+    pub fn held(&self, host: &Host) -> Option<bool> {
+        let visible = host::init_mounts(self.device);
+        match visible {
+            Some(true) => Some(true),
+            _ if !host.initial_pid_ns => None,
+            visible => visible,
+        }
+    }
+
+    /// Whether the whole instance is switched on.
+    pub fn enabled(&self) -> bool {
+        fs::read_to_string(self.dir.join("status")).is_ok_and(|text| text.trim() == "enabled")
+    }
+
+    /// Takes the lock, or says at once that somebody else has it.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.dir.join("register");
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|error| refused(&path, error))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Lock(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(
+                Status::Locked,
+                format!("another run is changing {}", self.dir.display()),
+            )
+            .hint("wait for it to end, then run this again")),
+            Err((_, errno)) => Err(errno).attempt(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// All entries, in the order of the directory, which is the kernel's
+    /// order of matching. One that vanishes meanwhile is left out.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let attempt = || format!("cannot list {}", self.dir.display());
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.dir).attempt(attempt)? {
+            let file = file.attempt(attempt)?;
+            let Ok(name) = file.file_name().into_string() else {
+                continue;
+            };
+            if matches!(name.as_str(), "register" | "status") {
+                continue;
+            }
+            match self.entry(&name)? {
+                Some(entry) => entries.push(entry),
+                None => continue,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// One entry by its name.
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let path = self.dir.join(name);
+        // An interpreter's path need not be UTF-8.
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.attempt(|| format!("cannot read {}", path.display()))?,
+        };
+        Entry::parse(name, &String::from_utf8_lossy(&bytes))
+            .map(Some)
+            .map_err(|error| {
+                Error::new(
+                    Status::Unsupported,
+                    format!("cannot understand {}", path.display()),
+                )
+                .because(error)
+            })
+    }
+
+    /// Registers a rule. It is the newest, so it wins from now on.
+    pub fn register(&self, _lock: &Lock, rule: &Rule) -> Result<()> {
+        let attempt = format!("cannot register {} in {}", rule.name, self.dir.display());
+        let line = rule
+            .line()
+            .map_err(|error| Error::new(Status::Invalid, &attempt).because(error))?;
+        let path = self.dir.join("register");
+        // One rule a write: a split one would be two broken rules.
+        write_once(&path, line.as_bytes()).map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::EEXIST) => Error::new(Status::Failed, attempt)
+                .because("an entry of that name appeared meanwhile")
+                .hint("run this again"),
+            Some(nix::libc::EINVAL) => Error::new(Status::Unsupported, attempt)
+                .because(format!("the kernel doesn't accept the line {line}"))
+                .hint("the flag F takes Linux 4.8 or later"),
+            Some(nix::libc::ENOENT) => Error::new(Status::Failed, attempt)
+                .because(format!("{} is not there", rule.interpreter)),
+            Some(nix::libc::EACCES | nix::libc::EPERM) if self.is_writable() => {
+                Error::new(Status::Permission, attempt)
+                    .because(format!(
+                        "the kernel may not execute {}",
+                        rule.interpreter
+                    ))
+                    .hint("its file system is mounted noexec, or a security module forbids it; choose another place with --prefix")
+            }
+            _ => refused(&path, error),
+        })
+    }
+
+    /// Removes the entry of this name. Returns whether it was there.
+    pub fn remove(&self, _lock: &Lock, name: &str) -> Result<bool> {
+        let path = self.dir.join(name);
+        match write_once(&path, b"-1") {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(refused(&path, error)),
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        OpenOptions::new()
+            .write(true)
+            .open(self.dir.join("register"))
+            .is_ok()
+    }
+}
+
+fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)
+}
+
+/// A refused write, told by its errno.
+fn refused(path: &Path, error: io::Error) -> Error {
+    let attempt = format!("cannot write to {}", path.display());
+    let hint = match error.raw_os_error() {
+        Some(nix::libc::EROFS) => {
+            "/proc/sys is read-only here, as in a container without --privileged; run it on the host, or in a privileged container"
+        }
+        Some(nix::libc::EACCES | nix::libc::EPERM) => {
+            "only root of the user namespace that owns the mount may; run it as root on the host"
+        }
+        _ => "see `dmesg`, and try again",
+    };
+    Error::io(attempt, error).hint(hint)
+}
+
+fn not_an_instance(dir: &Path) -> Error {
+    Error::new(
+        Status::Unsupported,
+        format!("{} is not a mounted binfmt_misc", dir.display()),
+    )
+    .hint(format!(
+        "mount it there: mount -t binfmt_misc binfmt_misc {}",
+        dir.display()
+    ))
+}
+
+/// Mounts binfmt_misc in this mount namespace, loading the module if need be.
+fn mount(dir: &Path) -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let once = || {
+        nix::mount::mount(
+            Some("binfmt_misc"),
+            dir,
+            Some("binfmt_misc"),
+            flags,
+            None::<&str>,
+        )
+    };
+    let mounted = match once() {
+        // Before Linux 5.18 the directory comes with the module; where the
+        // kernel can't load modules by itself, modprobe sometimes can.
+        Err(Errno::ENODEV | Errno::ENOENT) => {
+            load_module();
+            once()
+        }
+        mounted => mounted,
+    };
+    let attempt = || format!("cannot mount binfmt_misc at {}", dir.display());
+    match mounted {
+        Err(errno @ (Errno::ENODEV | Errno::ENOENT)) => Err(Error::new(
+            Status::Unsupported,
+            attempt(),
+        )
+        .because(io::Error::from(errno))
+        .hint("this kernel has no binfmt_misc, or can't load it; try `modprobe binfmt_misc`, or a kernel with CONFIG_BINFMT_MISC")),
+        Err(errno @ (Errno::EPERM | Errno::EACCES)) => Err(Error::io(attempt(), errno.into())
+            .hint("it takes root with CAP_SYS_ADMIN: run it as root on the host, or in a privileged container")),
+        mounted => mounted.attempt(attempt),
+    }
+}
+
+/// Best effort: the mount that follows tells whether it helped.
+fn load_module() {
+    for program in ["/sbin/modprobe", "/usr/sbin/modprobe", "modprobe"] {
+        let ran = Command::new(program)
+            .args(["--quiet", "binfmt_misc"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if ran.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Mounts it in PID 1's mount namespace, from where it spreads, or at least stays.
+fn mount_beside_init(dir: &Path) -> Result<()> {
+    let attempt = || "cannot enter the mount namespace of PID 1".to_owned();
+    let namespace: OwnedFd = File::open("/proc/1/ns/mnt").attempt(attempt)?.into();
+    // A thread may change its mount namespace once it no longer shares its
+    // root and working directory with the others.
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            nix::sched::unshare(CloneFlags::CLONE_FS).attempt(attempt)?;
+            nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).attempt(attempt)?;
+            match Instance::find(dir) {
+                Some(_) => Ok(()),
+                None => mount(dir),
+            }
+        });
+        beside
+            .join()
+            .unwrap_or_else(|_| Err(Error::new(Status::Failed, attempt())))
+    })
+}
+
+fn same_namespace(one: &str, other: &str) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.ino() == other.ino() && one.dev() == other.dev(),
+        // What can't be seen can't be entered either.
+        _ => true,
+    }
+}

@@ -1,0 +1,147 @@
+//! Files that are whole or not there: temp file in the same directory, fsync,
+//! rename, fsync of the directory. A reader, or a power cut, sees the old
+//! bytes or the new ones, never a part.
+
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::error::{IoContext, Result};
+
+/// A file in the making: it gets its name only through [`Staged::publish`],
+/// and is removed if it never does.
+#[derive(Debug)]
+pub struct Staged {
+    file: NamedTempFile,
+    to: std::path::PathBuf,
+}
+
+impl Staged {
+    /// Starts a file that will be called `to`; missing directories are made (0755).
+    pub fn create(to: &Path) -> Result<Self> {
+        let dir = parent(to);
+        make_dir(dir)?;
+        let file = tempfile::Builder::new()
+            .prefix(".binfmtctl-")
+            .suffix(".tmp")
+            .tempfile_in(dir)
+            .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+        Ok(Self {
+            file,
+            to: to.to_owned(),
+        })
+    }
+
+    /// The open file, for reading and writing.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// The file's path while it has no name of its own.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What it will be called.
+    pub fn target(&self) -> &Path {
+        &self.to
+    }
+
+    /// Sets the mode, makes the bytes last, and gives the file its name.
+    pub fn publish(self, mode: u32) -> Result<()> {
+        let attempt = || format!("cannot write {}", self.to.display());
+        let file = self.file.as_file();
+        file.set_permissions(Permissions::from_mode(mode))
+            .and_then(|()| file.sync_all())
+            .attempt(attempt)?;
+        let attempt = format!("cannot write {}", self.to.display());
+        let dir = parent(&self.to).to_owned();
+        self.file
+            .persist(&self.to)
+            .map_err(|error| error.error)
+            .attempt(|| attempt)?;
+        sync_dir(&dir)
+    }
+}
+
+/// Writes a whole file.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let staged = Staged::create(path)?;
+    staged
+        .file()
+        .write_all(bytes)
+        .attempt(|| format!("cannot write {}", path.display()))?;
+    staged.publish(mode)
+}
+
+/// Removes a file for good. Returns whether it was there.
+pub fn remove(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_dir(parent(path)).map(|()| true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        error => error
+            .attempt(|| format!("cannot remove {}", path.display()))
+            .map(|()| true),
+    }
+}
+
+/// Makes a directory and its parents, each entry made to last.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = parent(dir);
+    make_dir(above)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => {
+            made.attempt(|| format!("cannot create the directory {}", dir.display()))?;
+            sync_dir(above)
+        }
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .attempt(|| format!("cannot sync the directory {}", dir.display()))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
+        None => Path::new("/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_publish_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/file");
+        drop(Staged::create(&path).unwrap());
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write(&path, b"old", 0o600).unwrap();
+        write(&path, b"new", 0o755).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+}

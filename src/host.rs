@@ -1,0 +1,268 @@
+//! What this host is: its platform, kernel, init system and namespaces.
+//!
+//! Texts are parsed purely; reading stands beside it. The platform is that of
+//! PID 1's program, not of this one, which may itself run emulated, and not
+//! `uname -m`, which lies under a 32-bit personality.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use procfs::FromBufRead;
+use procfs::process::MountInfos;
+
+use crate::error::{Error, Result, Status};
+use crate::platform::{PLATFORMS, Platform, TARGETS};
+
+/// Inode numbers that the initial namespaces have had since Linux 3.8
+/// (`PROC_USER_INIT_INO`, `PROC_PID_INIT_INO` in include/linux/proc_ns.h).
+const INITIAL_USER_NS: u64 = 0xEFFF_FFFD;
+const INITIAL_PID_NS: u64 = 0xEFFF_FFFC;
+
+/// A kernel release, compared by its numbers: `6.12.107-cloud-amd64` is (6, 12, 107).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// As `uname -r` says it.
+    pub release: String,
+    version: (u32, u32, u32),
+}
+
+impl Kernel {
+    /// Reads a release; numbers that aren't there are 0.
+    pub fn parse(release: &str) -> Self {
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Self {
+            version: (next(), next(), next()),
+            release: release.to_owned(),
+        }
+    }
+
+    /// Whether it is at least major.minor.
+    pub fn at_least(&self, major: u32, minor: u32) -> bool {
+        (self.version.0, self.version.1) >= (major, minor)
+    }
+
+    /// F, from 4.8.
+    pub fn fixes_binaries(&self) -> bool {
+        self.at_least(4, 8)
+    }
+
+    /// Tells the emulator about P through AT_FLAGS, from 5.12.
+    pub fn announces_argv0(&self) -> bool {
+        self.at_least(5, 12)
+    }
+
+    /// An instance of binfmt_misc for each user namespace, from 6.7.
+    pub fn has_instances(&self) -> bool {
+        self.at_least(6, 7)
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.release)
+    }
+}
+
+/// Who starts this host's services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Init {
+    /// systemd, which applies binfmt.d at boot.
+    Systemd,
+    /// OpenRC.
+    OpenRc,
+    /// Something else, by the name of PID 1.
+    Other(String),
+}
+
+impl fmt::Display for Init {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Systemd => "systemd",
+            Self::OpenRc => "openrc",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+/// What was found out about the host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The platform that its kernel runs natively.
+    pub platform: &'static Platform,
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// Its init system.
+    pub init: Init,
+    /// Whether this process is in the user namespace of the boot.
+    pub initial_user_ns: bool,
+    /// Whether PID 1 here is the host's.
+    pub initial_pid_ns: bool,
+    /// The platform of this program, where that isn't the host's: it runs emulated.
+    pub emulated: Option<&'static Platform>,
+}
+
+impl Host {
+    /// Looks at the host.
+    pub fn read() -> Result<Self> {
+        let own = platform_of(Path::new("/proc/self/exe"));
+        let init = platform_of(Path::new("/proc/1/exe"));
+        let Some(platform) = init.or(own) else {
+            return Err(Error::new(
+                Status::Unsupported,
+                "cannot tell this host's platform from /proc/1/exe or /proc/self/exe",
+            )
+            .hint("mount /proc, or run it on an architecture that QEMU knows"));
+        };
+        let release = nix::sys::utsname::uname()
+            .map(|names| names.release().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Ok(Self {
+            platform,
+            kernel: Kernel::parse(&release),
+            init: read_init(),
+            initial_user_ns: is_initial("/proc/self/ns/user", INITIAL_USER_NS),
+            initial_pid_ns: is_initial("/proc/self/ns/pid", INITIAL_PID_NS),
+            emulated: own.filter(|own| *own != platform),
+        })
+    }
+
+    /// Debian's name for this architecture, by which releases are pinned.
+    pub fn architecture(&self) -> Result<&'static str> {
+        self.platform.debian.ok_or_else(|| {
+            Error::new(
+                Status::Unsupported,
+                format!("no QEMU is packaged for {} hosts", self.platform.name),
+            )
+        })
+    }
+}
+
+/// Whether PID 1's mount namespace has the file system with this device
+/// number mounted: then it outlives us. `None` where that can't be seen.
+pub fn init_mounts(device: u64) -> Option<bool> {
+    let text = fs::read("/proc/1/mountinfo").ok()?;
+    mounts_device(&text, device)
+}
+
+/// Whether this mountinfo text lists a binfmt_misc with this device number.
+fn mounts_device(mountinfo: &[u8], device: u64) -> Option<bool> {
+    let number = format!(
+        "{}:{}",
+        nix::sys::stat::major(device),
+        nix::sys::stat::minor(device)
+    );
+    let mounts = MountInfos::from_buf_read(mountinfo).ok()?;
+    Some(
+        mounts
+            .into_iter()
+            .any(|mount| mount.fs_type == "binfmt_misc" && mount.majmin == number),
+    )
+}
+
+/// The platform whose programs have this ELF header.
+pub fn platform_of_header(header: &[u8]) -> Option<&'static Platform> {
+    let [class, data] = [*header.get(4)?, *header.get(5)?];
+    let machine = [*header.get(18)?, *header.get(19)?];
+    if !header.starts_with(b"\x7fELF") {
+        return None;
+    }
+    TARGETS
+        .iter()
+        .find(|target| {
+            (target.class(), target.data()) == (class, data) && target.magic[18..20] == machine
+        })
+        .map(|target| target.platform())
+}
+
+fn platform_of(program: &Path) -> Option<&'static Platform> {
+    let mut header = [0; 64];
+    File::open(program).ok()?.read_exact(&mut header).ok()?;
+    let platform = platform_of_header(&header)?;
+    PLATFORMS.iter().find(|known| *known == platform)
+}
+
+fn is_initial(namespace: &str, inode: u64) -> bool {
+    // Without namespaces in the kernel there is only the initial one.
+    fs::metadata(namespace).map_or(true, |metadata| metadata.ino() == inode)
+}
+
+fn read_init() -> Init {
+    // sd_booted(3): this directory exists where systemd is PID 1.
+    if Path::new("/run/systemd/system").is_dir() {
+        return Init::Systemd;
+    }
+    if Path::new("/run/openrc").is_dir() {
+        return Init::OpenRc;
+    }
+    let name = fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    Init::Other(match name.trim() {
+        "" => "unknown".to_owned(),
+        name => name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kernels_are_compared_by_number() {
+        let table = [
+            ("6.12.107+deb13-cloud-amd64", (6, 12, 107)),
+            ("4.8", (4, 8, 0)),
+            ("5.15.167.4-microsoft-standard-WSL2", (5, 15, 167)),
+            ("", (0, 0, 0)),
+        ];
+        for (release, version) in table {
+            assert_eq!(Kernel::parse(release).version, version, "{release}");
+        }
+        assert!(Kernel::parse("5.12.0").announces_argv0());
+        assert!(!Kernel::parse("5.9.16").announces_argv0());
+        assert!(!Kernel::parse("4.7.10").fixes_binaries());
+    }
+
+    #[test]
+    fn a_held_instance_is_found_by_its_device() {
+        let text = b"22 1 0:21 / /proc rw - proc proc rw\n\
+            40 22 0:45 / /proc/sys/fs/binfmt_misc rw - binfmt_misc binfmt_misc rw\n";
+        assert_eq!(
+            mounts_device(text, nix::sys::stat::makedev(0, 45)),
+            Some(true)
+        );
+        assert_eq!(
+            mounts_device(text, nix::sys::stat::makedev(0, 21)),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn this_host_is_what_the_compiler_says() {
+        let own = platform_of(Path::new("/proc/self/exe")).unwrap();
+        assert_eq!(
+            own,
+            Platform::by_emulator(
+                std::env::consts::ARCH
+                    .replace("x86", "i386")
+                    .replace("i386_64", "x86_64")
+                    .as_str()
+            )
+            .unwrap()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(release: String, mounts in "([0-9:/ a-z-]*\n){0,4}", header: Vec<u8>) {
+            Kernel::parse(&release);
+            mounts_device(mounts.as_bytes(), 1);
+            platform_of_header(&header);
+        }
+    }
+}

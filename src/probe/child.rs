@@ -1,0 +1,327 @@
+//! One process that executes one probe as the only file of an empty root.
+//!
+//! All unsafe code of this crate is here. Between fork and exec the child
+//! calls only what is async-signal-safe, on memory prepared before the fork;
+//! what it changes (mounts, root, namespaces) is its own and dies with it.
+//! The kernel kills it when its parent dies, so that nothing is left behind.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use nix::libc::{self, c_int};
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// How a probe's process ended.
+#[derive(Debug)]
+pub enum End {
+    /// It exited by itself, with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled(Signal),
+    /// It was still running at the time limit, and was killed.
+    TimedOut,
+    /// The exec failed, with this error.
+    NotExecuted(io::Error),
+    /// The empty root couldn't be set up; nothing was executed.
+    NotPrepared {
+        /// The step that failed.
+        step: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What the kernel had loaded when the exec was done.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The program that runs: an emulator, or the probe itself.
+    pub exe: File,
+    /// Its path as the kernel tells it.
+    pub path: PathBuf,
+    /// argv[0], which for an emulator is its path as registered.
+    pub argv0: PathBuf,
+}
+
+/// The steps between fork and exec, in their order. The child reports the one
+/// that failed by its index.
+const STEPS: [&str; 7] = [
+    "unshare the mount namespace",
+    "map this user into a namespace",
+    "make /proc private",
+    "mount an empty root",
+    "write the probe",
+    "change the root",
+    "execute the probe",
+];
+
+const PROBE: &CStr = c"/probe";
+const EMPTY_ROOT: &CStr = c"/proc";
+const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
+
+/// Executes `image` as the only file of an empty root, without arguments or
+/// environment, and waits for its end, at most `limit`. `Loaded` is `None`
+/// where ptrace is forbidden or nothing was executed.
+pub fn run(image: &[u8], limit: Duration) -> io::Result<(End, Option<Loaded>)> {
+    let deadline = Instant::now() + limit;
+    let (mut report, report_in) = pipe()?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .ok();
+    let prepared = Prepared {
+        image,
+        uid_map: identity_map(nix::unistd::geteuid().as_raw()),
+        gid_map: identity_map(nix::unistd::getegid().as_raw()),
+        report: report_in.as_raw_fd(),
+        null: null.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        parent: std::process::id() as libc::pid_t,
+    };
+
+    // SAFETY: the child only runs `Prepared::become_probe`, which is
+    // async-signal-safe and never returns.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => prepared.become_probe(),
+        pid => Pid::from_raw(pid),
+    };
+    drop(report_in);
+    let child = Child { pid, reaped: false };
+    let (end, loaded) = child.watch(deadline)?;
+
+    let mut bytes = Vec::new();
+    report.read_to_end(&mut bytes)?;
+    Ok(match bytes[..] {
+        [] => (end, loaded),
+        [step, a, b, c, d, ..] => {
+            let error = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+            let end = match STEPS.get(usize::from(step)) {
+                Some(&step) if step != STEPS[6] => End::NotPrepared { step, error },
+                _ => End::NotExecuted(error),
+            };
+            (end, None)
+        }
+        _ => (
+            End::NotPrepared {
+                step: STEPS[0],
+                error: io::ErrorKind::UnexpectedEof.into(),
+            },
+            None,
+        ),
+    })
+}
+
+/// A process of ours that is killed and waited for, whatever happens.
+struct Child {
+    pid: Pid,
+    reaped: bool,
+}
+
+impl Child {
+    fn watch(mut self, deadline: Instant) -> io::Result<(End, Option<Loaded>)> {
+        let mut loaded = None;
+        loop {
+            match self.wait(deadline)? {
+                None => return Ok((End::TimedOut, loaded)),
+                Some(WaitStatus::Exited(_, status)) => return Ok((End::Exited(status), loaded)),
+                Some(WaitStatus::Signaled(_, signal, _)) => {
+                    return Ok((End::Signalled(signal), loaded));
+                }
+                // The stop after the exec: the last interpreter is loaded.
+                Some(WaitStatus::Stopped(_, Signal::SIGTRAP)) if loaded.is_none() => {
+                    loaded = self.loaded();
+                    ptrace::detach(self.pid, None)?;
+                }
+                Some(WaitStatus::Stopped(_, signal)) => ptrace::detach(self.pid, signal)?,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The next change of state, `None` at the deadline. Polling, because a
+    /// ptrace stop can be waited for with a time limit in no other way that
+    /// doesn't change the process's signals.
+    fn wait(&mut self, deadline: Instant) -> io::Result<Option<WaitStatus>> {
+        let mut pause = Duration::from_micros(50);
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
+                WaitStatus::StillAlive if Instant::now() >= deadline => return Ok(None),
+                WaitStatus::StillAlive => std::thread::sleep(pause),
+                status => {
+                    self.reaped =
+                        matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+                    return Ok(Some(status));
+                }
+            }
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
+    }
+
+    fn loaded(&self) -> Option<Loaded> {
+        let proc = |file: &str| format!("/proc/{}/{file}", self.pid);
+        let mut cmdline = fs::read(proc("cmdline")).ok()?;
+        cmdline.truncate(cmdline.iter().position(|byte| *byte == 0)?);
+        Some(Loaded {
+            exe: File::open(proc("exe")).ok()?,
+            path: fs::read_link(proc("exe")).ok()?,
+            argv0: PathBuf::from(std::ffi::OsString::from_vec(cmdline)),
+        })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            // Nothing can be done about a failure, and none is possible: it is
+            // our own child, and it hasn't been waited for.
+            let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+/// Everything that the child needs, made before the fork.
+struct Prepared<'a> {
+    image: &'a [u8],
+    uid_map: String,
+    gid_map: String,
+    report: c_int,
+    null: c_int,
+    parent: libc::pid_t,
+}
+
+impl Prepared<'_> {
+    /// The child's whole life.
+    fn become_probe(&self) -> ! {
+        // SAFETY: only async-signal-safe calls on memory that was prepared
+        // before the fork; every pointer is to a NUL-terminated constant or to
+        // a buffer passed with its length.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // The parent may have died before that call.
+            if libc::getppid() != self.parent {
+                libc::_exit(127);
+            }
+            let no_core = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+            for fd in 0..=2 {
+                match self.null {
+                    -1 => libc::close(fd),
+                    null => libc::dup2(null, fd),
+                };
+            }
+            let step = match self.prepare() {
+                Err(step) => step,
+                Ok(()) => {
+                    // Without it only the identity stays unknown.
+                    libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), 0);
+                    let argv = [PROBE.as_ptr(), ptr::null()];
+                    let environment = [ptr::null()];
+                    libc::execve(PROBE.as_ptr(), argv.as_ptr(), environment.as_ptr());
+                    6
+                }
+            };
+            self.report(step);
+            libc::_exit(127)
+        }
+    }
+
+    /// Makes the empty root, with the probe in it, this process's root.
+    /// On failure errno is set and the step's index is returned.
+    unsafe fn prepare(&self) -> Result<(), u8> {
+        // SAFETY: see `become_probe`.
+        unsafe {
+            if libc::unshare(libc::CLONE_NEWNS) != 0 {
+                if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0 {
+                    return Err(0);
+                }
+                // An unmapped user can't create files in its own tmpfs.
+                put(c"/proc/self/uid_map", self.uid_map.as_bytes()).ok_or(1)?;
+                put(c"/proc/self/setgroups", b"deny").ok_or(1)?;
+                put(c"/proc/self/gid_map", self.gid_map.as_bytes()).ok_or(1)?;
+            }
+            // /proc is a mount by itself, so nothing spreads from what is
+            // mounted on it once it is private.
+            let none = ptr::null();
+            check(libc::mount(
+                none,
+                EMPTY_ROOT.as_ptr(),
+                none,
+                libc::MS_PRIVATE,
+                none.cast(),
+            ))
+            .ok_or(2)?;
+            check(libc::mount(
+                c"tmpfs".as_ptr(),
+                EMPTY_ROOT.as_ptr(),
+                c"tmpfs".as_ptr(),
+                libc::MS_NOSUID | libc::MS_NODEV,
+                c"size=64k,mode=0755".as_ptr().cast(),
+            ))
+            .ok_or(3)?;
+            put(EMPTY_ROOT_PROBE, self.image).ok_or(4)?;
+            check(libc::chroot(EMPTY_ROOT.as_ptr())).ok_or(5)?;
+            check(libc::chdir(c"/".as_ptr())).ok_or(5)
+        }
+    }
+
+    /// Sends the step and errno to the parent.
+    unsafe fn report(&self, step: u8) {
+        // SAFETY: see `become_probe`; the buffer is passed with its length.
+        unsafe {
+            let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
+            let message = [step, a, b, c, d];
+            libc::write(self.report, message.as_ptr().cast(), message.len());
+        }
+    }
+}
+
+/// Writes a whole file, mode 0755 if it is new.
+unsafe fn put(path: &CStr, bytes: &[u8]) -> Option<()> {
+    // SAFETY: the path ends in NUL, the buffer is passed with its length.
+    unsafe {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC;
+        let fd = libc::open(path.as_ptr(), flags, 0o755);
+        if fd < 0 {
+            return None;
+        }
+        let written = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
+        // A descriptor that is open for writing would make the exec ETXTBSY.
+        libc::close(fd);
+        (written == bytes.len() as isize).then_some(())
+    }
+}
+
+fn check(result: c_int) -> Option<()> {
+    (result == 0).then_some(())
+}
+
+fn identity_map(id: u32) -> String {
+    format!("{id} {id} 1")
+}
+
+fn pipe() -> io::Result<(File, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: the array has room for the two descriptors, which are owned by
+    // nobody else.
+    unsafe {
+        match libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) {
+            0 => Ok((File::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The proof: a platform runs because its probe ran, just now.
+//!
+//! Verdicts come from errno, exit status and /proc, never from the text of a
+//! message. What ran is told by the kernel: the process is stopped at its
+//! exec, when /proc/PID/exe is the emulator that the kernel has pinned.
+
+mod child;
+pub mod elf;
+
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use child::{End, Loaded};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::digest::Digest;
+use crate::error::{Error, IoContext, Result, Status};
+use crate::platform::{PROBE_STATUS, Target};
+
+/// How long one probe may take. The slowest emulators need a few milliseconds.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// One thing to try: code for an ELF identity.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// The identity.
+    pub target: &'static Target,
+    /// Machine code that exits with [`PROBE_STATUS`] where it runs.
+    pub code: &'static [u8],
+}
+
+impl Probe {
+    /// The probe of the identity itself.
+    pub fn of(target: &'static Target) -> Self {
+        Self {
+            target,
+            code: target.exit42,
+        }
+    }
+
+    /// The program's bytes.
+    pub fn image(&self) -> Vec<u8> {
+        elf::image(self.target, self.code)
+    }
+}
+
+/// Why a platform doesn't run: a closed set, part of the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// ENOEXEC: no rule, and no native loader.
+    NotRegistered,
+    /// ENOENT: the rule's interpreter can't be found from an empty root.
+    InterpreterNotFound,
+    /// The emulator started and didn't end the probe as it should; how it ended.
+    EmulatorFailed(String),
+    /// It was still running at the time limit.
+    TimedOut,
+    /// The probe couldn't be tried; why.
+    NotPermitted(String),
+}
+
+/// What ran the probe.
+#[derive(Debug)]
+pub struct Runner {
+    /// argv[0]: an emulator's path as registered.
+    pub interpreter: PathBuf,
+    /// The program as the kernel has it open, also when its path is gone.
+    pub exe: File,
+    /// Whether the probe itself was the program: no emulator.
+    pub native: bool,
+}
+
+impl Runner {
+    /// Whether the file at `path` is, right now, the very file that ran.
+    pub fn is_file(&self, path: &Path) -> bool {
+        let same =
+            |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        match (self.exe.metadata(), std::fs::metadata(path)) {
+            (Ok(ran), Ok(file)) => same(&ran, &file),
+            _ => false,
+        }
+    }
+
+    /// The digest of the bytes that ran.
+    pub fn sha256(&self) -> Result<Digest> {
+        let mut offset = 0;
+        let reader = FromStart {
+            file: &self.exe,
+            offset: &mut offset,
+        };
+        Digest::of_reader(reader)
+            .map(|(digest, _)| digest)
+            .attempt(|| format!("cannot read the running {}", self.interpreter.display()))
+    }
+
+    /// All bytes that ran.
+    pub fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.exe.metadata()?.len() as usize];
+        self.exe.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads a shared file without moving its cursor.
+struct FromStart<'a> {
+    file: &'a File,
+    offset: &'a mut u64,
+}
+
+impl io::Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, *self.offset)?;
+        *self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// What came of a probe.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether it ran.
+    pub verdict: Result<(), Failure>,
+    /// What ran it, or tried to; `None` where nothing was executed or ptrace
+    /// is forbidden.
+    pub runner: Option<Runner>,
+}
+
+impl Outcome {
+    /// Whether the probe ran, on whatever.
+    pub fn runs(&self) -> bool {
+        self.verdict.is_ok()
+    }
+
+    /// Whether it ran without an emulator.
+    pub fn is_native(&self) -> bool {
+        self.runs() && self.runner.as_ref().is_some_and(|runner| runner.native)
+    }
+}
+
+/// Runs all probes, several at a time; outcomes in the order of the probes.
+pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
+    let workers = thread::available_parallelism().map_or(2, usize::from) * 2;
+    let queue = Mutex::new(probes.iter().enumerate());
+    let mut outcomes: Vec<_> = thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            // ptrace ties a process to the thread that started it: each
+            // thread sees its probes through to the end.
+            while let Some((i, probe)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
+                done.push((i, run(*probe)));
+            }
+            done
+        };
+        let threads: Vec<_> = (0..workers.min(probes.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default())
+            .collect()
+    });
+    outcomes.sort_by_key(|(i, _)| *i);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Runs one probe as the only file of an empty root.
+pub fn run(probe: Probe) -> Outcome {
+    let image = probe.image();
+    let (end, loaded) = match child::run(&image, LIMIT) {
+        Ok(ran) => ran,
+        Err(error) => {
+            return Outcome {
+                verdict: Err(Failure::NotPermitted(format!(
+                    "cannot start a process: {error}"
+                ))),
+                runner: None,
+            };
+        }
+    };
+    Outcome {
+        verdict: verdict(end),
+        runner: loaded.map(|loaded| runner(loaded, &image)),
+    }
+}
+
+fn runner(loaded: Loaded, image: &[u8]) -> Runner {
+    let mut head = vec![0; image.len()];
+    let is_probe = loaded.exe.read_exact_at(&mut head, 0).is_ok() && head == image;
+    Runner {
+        interpreter: loaded.argv0,
+        exe: loaded.exe,
+        native: is_probe,
+    }
+}
+
+fn verdict(end: End) -> Result<(), Failure> {
+    match end {
+        End::Exited(PROBE_STATUS) => Ok(()),
+        End::Exited(status) => Err(Failure::EmulatorFailed(format!(
+            "it exited with status {status} instead of running the program"
+        ))),
+        End::Signalled(signal) => Err(Failure::EmulatorFailed(format!("it died of {signal}"))),
+        End::TimedOut => Err(Failure::TimedOut),
+        End::NotExecuted(error) => Err(match error.raw_os_error() {
+            Some(libc::ENOEXEC) => Failure::NotRegistered,
+            Some(libc::ENOENT) => Failure::InterpreterNotFound,
+            _ => Failure::EmulatorFailed(format!("the kernel can't execute it: {error}")),
+        }),
+        End::NotPrepared { step, error } => {
+            Err(Failure::NotPermitted(format!("cannot {step}: {error}")))
+        }
+    }
+}
+
+/// Runs the probe through an emulator that isn't registered yet, by starting
+/// it with the probe as its argument.
+pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
+    let failed = || {
+        Error::new(
+            Status::Failed,
+            format!(
+                "{} doesn't run a {} program",
+                emulator.display(),
+                target.name
+            ),
+        )
+    };
+    // Not close-on-exec: the emulator opens it by its name in /proc.
+    let memory = memfd_create(c"probe", MFdFlags::empty())
+        .attempt(|| "cannot make a file in memory".to_owned())?;
+    let mut probe = File::from(memory);
+    probe
+        .write_all(&Probe::of(target).image())
+        .attempt(|| "cannot write to memory".to_owned())?;
+    let mut child = Command::new(emulator)
+        .arg(format!("/proc/self/fd/{}", probe.as_raw_fd()))
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| {
+            failed()
+                .because(error)
+                .hint("is its file system mounted noexec? choose another place with --prefix")
+        })?;
+    let deadline = Instant::now() + LIMIT;
+    let mut pause = Duration::from_micros(200);
+    let status: ExitStatus = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => thread::sleep(pause),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(failed().because(format!("it took more than {} s", LIMIT.as_secs())));
+            }
+        }
+        pause = (pause * 2).min(Duration::from_millis(5));
+    };
+    match status.code() {
+        Some(PROBE_STATUS) => Ok(()),
+        _ => Err(failed().because(format!(
+            "it ended with {status} instead of running the program"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+    use crate::platform::Platform;
+
+    #[test]
+    fn the_hosts_own_platform_runs_natively() {
+        let host = Host::read().unwrap().platform;
+        let outcome = run(Probe::of(host.target()));
+        assert_eq!(outcome.verdict, Ok(()));
+        assert!(outcome.is_native());
+    }
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_the_probes() {
+        let host = Probe::of(Host::read().unwrap().platform.target());
+        let fails = Probe {
+            code: b"\x0f\x0b",
+            ..host
+        };
+        let outcomes = run_all(&[host, fails, host, fails]);
+        let runs: Vec<_> = outcomes.iter().map(Outcome::runs).collect();
+        assert_eq!(runs, [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_waited_for() {
+        let host = Host::read().unwrap().platform;
+        if host.emulator != "x86_64" {
+            println!("skipped: the endless loop is amd64 code");
+            return;
+        }
+        // jmp .
+        let image = elf::image(host.target(), b"\xeb\xfe");
+        let started = Instant::now();
+        let (end, loaded) = child::run(&image, Duration::from_millis(50)).unwrap();
+        assert!(matches!(end, End::TimedOut));
+        assert!(loaded.is_some());
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_program_that_only_exits_is_no_emulator() {
+        let arm64 = Platform::by_emulator("aarch64").unwrap();
+        let error = prove_emulator(Path::new("/bin/true"), arm64.target()).unwrap_err();
+        assert!(
+            error.reason().contains("exit status: 0"),
+            "{}",
+            error.reason()
+        );
+    }
+}
