@@ -6,6 +6,7 @@ pub mod entry;
 pub mod guard;
 pub mod instance;
 pub mod rule;
+pub mod switch;
 
 pub use entry::Entry;
 pub use guard::Guard;

@@ -1,0 +1,99 @@
+//! Replacing a rule without a gap.
+//!
+//! The newest rule wins, so a new one goes in under a name that is free, is
+//! proved, and only then does an old one go. Killed at any instant, this
+//! leaves a rule that was proved.
+
+use super::instance::{Instance, Lock};
+use super::rule::{Pattern, Rule};
+use crate::error::{Error, Result, Status};
+use crate::binfmt::Flags;
+
+/// A rule that still needs a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The target, `aarch64`.
+    pub target: &'static str,
+    /// What it matches.
+    pub pattern: Pattern,
+    /// The emulator's path.
+    pub interpreter: String,
+    /// How the kernel starts it.
+    pub flags: Flags,
+}
+
+impl Wanted {
+    /// The rule under this name.
+    pub fn named(&self, name: impl Into<String>) -> Rule {
+        Rule {
+            name: name.into(),
+            pattern: self.pattern.clone(),
+            interpreter: self.interpreter.clone(),
+            flags: self.flags,
+        }
+    }
+
+    /// `qemu-<target>`, which scripts and engines look for, unless `taken`
+    /// says that somebody else has it; then `binfmtctl-<target>`.
+    pub fn name(&self, taken: impl Fn(&str) -> bool) -> String {
+        match format!("qemu-{}", self.target) {
+            usual if taken(&usual) => format!("binfmtctl-{}", self.target),
+            usual => usual,
+        }
+    }
+}
+
+/// Registers `wanted` and removes the entries called `displaced`, in an order
+/// in which the platform runs at every instant. `prove` runs the platform and
+/// says whether the wanted emulator did it.
+pub fn switch(
+    instance: &Instance,
+    lock: &Lock,
+    wanted: &Wanted,
+    displaced: &[String],
+    prove: &dyn Fn() -> Result<()>,
+) -> Result<Rule> {
+    let present: Vec<String> = instance
+        .entries()?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    let is_present = |name: &str| present.iter().any(|entry| entry == name);
+    let is_foreign = |name: &str| is_present(name) && !displaced.iter().any(|d| d == name);
+    let rule = wanted.named(wanted.name(is_foreign));
+
+    let register = |rule: &Rule| {
+        instance.register(lock, rule)?;
+        prove().map_err(|error| {
+            // What was there before comes to light again.
+            match instance.remove(lock, &rule.name) {
+                Ok(_) => error,
+                Err(stuck) => stuck,
+            }
+        })
+    };
+    let remove_displaced = || {
+        displaced
+            .iter()
+            .try_for_each(|name| instance.remove(lock, name).map(drop))
+    };
+    if is_present(&rule.name) {
+        let interim = (1..100)
+            .map(|n| format!("binfmtctl-{}.new{n}", wanted.target))
+            .find(|name| !is_present(name))
+            .ok_or_else(|| {
+                Error::new(
+                    Status::Failed,
+                    format!("every name for an interim rule of {} is taken", wanted.target),
+                )
+            })?;
+        register(&wanted.named(&interim))?;
+        remove_displaced()?;
+        register(&rule)?;
+        instance.remove(lock, &interim)?;
+    } else {
+        register(&rule)?;
+        remove_displaced()?;
+    }
+    Ok(rule)
+}

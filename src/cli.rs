@@ -1,0 +1,197 @@
+//! The command line: types only. What they mean is said in the help texts,
+//! what they do in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::binfmt::instance::DEFAULT_MOUNT;
+use crate::emulator::store::DEFAULT_PREFIX;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  the asked state holds           5  this kernel or host can't
+  1  it doesn't                      6  manifest or conf file invalid
+  2  wrong usage                     7  bytes aren't the pinned ones
+  3  check: the platform can't run   8  no source reachable
+  4  permission missing             75  another run holds the lock";
+
+/// Make this Linux host run every platform's programs and containers.
+#[derive(Debug, Parser)]
+#[command(name = "binfmtctl", version, after_help = EXIT_STATUS, propagate_version = true)]
+pub struct Cli {
+    /// What every command has.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print exactly one JSON document to stdout
+    #[arg(long, global = true, env = "BINFMTCTL_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub json: bool,
+    /// Print nothing but errors
+    #[arg(short, long, global = true, env = "BINFMTCTL_QUIET", conflicts_with = "verbose", value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+    /// Say more about each step
+    #[arg(short, long, global = true, env = "BINFMTCTL_VERBOSE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub verbose: bool,
+    /// When to use colours
+    #[arg(long, global = true, env = "BINFMTCTL_COLOR", value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Where binfmt_misc is mounted
+    #[arg(long, global = true, env = "BINFMTCTL_MOUNT", value_name = "DIR", default_value = DEFAULT_MOUNT)]
+    pub mount: PathBuf,
+    /// Where emulators are kept
+    #[arg(long, global = true, env = "BINFMTCTL_PREFIX", value_name = "DIR", default_value = DEFAULT_PREFIX)]
+    pub prefix: PathBuf,
+    /// The file that says what is registered at boot
+    #[arg(long, global = true, env = "BINFMTCTL_CONF", value_name = "FILE", default_value = "/etc/binfmt.d/zz-binfmtctl.conf")]
+    pub conf: PathBuf,
+    /// Work on the rules of the current user namespace (Linux 6.7 or later), not on the host's
+    #[arg(long, global = true, env = "BINFMTCTL_USERNS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub userns: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Get emulators, register them, prove that they run, and make it last
+    Install(Install),
+    /// Take back what install did; other people's rules stay
+    Uninstall(Uninstall),
+    /// Show which platforms run, on what, and why not
+    Status(StatusArgs),
+    /// What is pinned
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+}
+
+/// Which manifest to use.
+#[derive(Debug, Args)]
+pub struct ManifestFile {
+    /// Use this manifest instead of the built-in one
+    #[arg(long, env = "BINFMTCTL_MANIFEST", value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+}
+
+/// `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Platforms (arm64, linux/arm/v7, riscv64, ...), all-targets for everything that QEMU runs;
+    /// none: every platform that container engines know and this host can't run natively
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// The QEMU version [default: the manifest's]
+    #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
+    pub qemu: Option<String>,
+    /// Where the bytes come from: auto, https, apt, distro, a package file, or a directory with one
+    #[arg(long, env = "BINFMTCTL_SOURCE", value_name = "SOURCE", default_value = "auto")]
+    pub source: String,
+    /// A mirror to try first, http or https
+    #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestFile,
+    /// Let set-user-id programs get their rights (flag C). The emulator then runs as root on behalf
+    /// of any user of such a program, and obeys that user's QEMU_* variables
+    #[arg(long, env = "BINFMTCTL_CREDENTIALS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub credentials: bool,
+    /// Don't write the file that makes it last over reboots
+    #[arg(long, env = "BINFMTCTL_NO_PERSIST", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_persist: bool,
+    /// Take over platforms that somebody else's rule runs, and remove that rule
+    #[arg(long, env = "BINFMTCTL_REPLACE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub replace: bool,
+    /// Say what would be done, and change nothing
+    #[arg(short = 'n', long, action = ArgAction::SetTrue)]
+    pub dry_run: bool,
+}
+
+/// `uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// Platforms; none: everything that binfmtctl installed
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// Remove somebody else's rule, by its exact name
+    #[arg(long, value_name = "NAME")]
+    pub foreign: Vec<String>,
+    /// Say what would be done, and change nothing
+    #[arg(short = 'n', long, action = ArgAction::SetTrue)]
+    pub dry_run: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Platforms; none: those that container engines know, and every other one with a rule
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestFile,
+}
+
+/// `manifest ...`.
+#[derive(Debug, Subcommand)]
+pub enum ManifestCommand {
+    /// Show the pinned releases
+    Show {
+        /// Which manifest.
+        #[command(flatten)]
+        manifest: ManifestFile,
+    },
+    /// Hold the emulators on disk, and package files, against the manifest
+    Verify {
+        /// Package files, or directories with some
+        #[arg(value_name = "PACKAGE")]
+        packages: Vec<PathBuf>,
+        /// Which manifest.
+        #[command(flatten)]
+        manifest: ManifestFile,
+    },
+    /// Write a manifest for these .deb packages to stdout
+    Lock {
+        /// Package files
+        #[arg(value_name = "PACKAGE", required = true)]
+        packages: Vec<PathBuf>,
+        /// Where the package can be had; {file} and {path} stand for its names. Repeatable
+        #[arg(long, value_name = "URL")]
+        url: Vec<String>,
+        /// The suite that apt finds it in
+        #[arg(long, value_name = "SUITE")]
+        suite: Option<String>,
+        /// The version that is installed when none is named [default: the first package's]
+        #[arg(long, value_name = "VERSION")]
+        default: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

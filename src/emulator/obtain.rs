@@ -1,0 +1,274 @@
+//! fetch -> verify -> decode -> verify -> store, as one flow.
+//!
+//! Sources hand over verified blocks; workers decode each block once,
+//! whichever emulators lie in it, straight into files that have no name yet;
+//! a finished file is read back, compared with its own digest, and only then
+//! named. The queue between is short: a slow disk slows the download, not
+//! memory. The threads that touch outside bytes hold no capability.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use caps::CapSet;
+
+use super::decode::decode;
+use super::manifest::{Emulator, Release};
+use super::source::{Failure, Source};
+use super::store::Store;
+use crate::digest::Digest;
+use crate::durable::Staged;
+use crate::error::{Error, IoContext, Result, Status};
+use crate::platform::Platform;
+
+/// What happens meanwhile, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A source is asked for this many bytes.
+    Asking {
+        /// Its name.
+        source: &'a str,
+        /// Compressed bytes still needed.
+        bytes: u64,
+    },
+    /// A block of this many bytes arrived and is the right one.
+    Verified {
+        /// Compressed bytes.
+        bytes: u64,
+    },
+    /// A source failed; the next one is tried.
+    SourceFailed {
+        /// Its name.
+        source: &'a str,
+        /// Why.
+        error: &'a Error,
+    },
+    /// An emulator got its name.
+    Stored {
+        /// Its path.
+        path: &'a std::path::Path,
+    },
+}
+
+/// An emulator on its way to the disk.
+struct Work<'a> {
+    emulator: &'a Emulator,
+    staged: Staged,
+}
+
+/// The path of each emulator in the store, where it will be after [`obtain`].
+pub fn paths(store: &Store, emulators: &[&Emulator]) -> Vec<PathBuf> {
+    emulators
+        .iter()
+        .map(|emulator| store.path(&emulator.sha256, &binary(emulator)))
+        .collect()
+}
+
+/// Brings the emulators into the store, from the first source that delivers.
+/// Ones that are there already, with the right bytes, cost nothing.
+pub fn obtain(
+    store: &Store,
+    release: &Release,
+    emulators: &[&Emulator],
+    sources: &[Box<dyn Source + Send + Sync>],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    let mut work = Vec::new();
+    for (emulator, path) in emulators.iter().zip(paths(store, emulators)) {
+        if !store.is_sound(&path)? {
+            let staged = store.stage(&emulator.sha256, &binary(emulator), emulator.size)?;
+            work.push(Work { emulator, staged });
+        }
+    }
+    if work.is_empty() {
+        return Ok(());
+    }
+    fetch_and_decode(release, &work, sources, observe)?;
+    for Work { emulator, staged } in work {
+        let path = staged.target().to_owned();
+        verify(emulator, &staged)?;
+        staged.publish(0o755)?;
+        observe(Event::Stored { path: &path });
+    }
+    Ok(())
+}
+
+/// The name of an emulator's file.
+fn binary(emulator: &Emulator) -> String {
+    match Platform::by_emulator(&emulator.target) {
+        Some(platform) => platform.binary(),
+        None => format!("qemu-{}", emulator.target),
+    }
+}
+
+fn fetch_and_decode(
+    release: &Release,
+    work: &[Work<'_>],
+    sources: &[Box<dyn Source + Send + Sync>],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(4);
+    let (send, receive) = sync_channel::<(usize, Vec<u8>)>(1);
+    // The decoders own the receiving end: when the last one stops, the
+    // fetcher notices.
+    let receive = Arc::new(Mutex::new(receive));
+    let mut missing: BTreeSet<usize> = work
+        .iter()
+        .flat_map(|work| release.blocks_of(work.emulator))
+        .collect();
+    thread::scope(|scope| {
+        let decoders: Vec<_> = (0..workers)
+            .map(|_| {
+                let receive = Arc::clone(&receive);
+                scope.spawn(move || decode_all(release, work, &receive))
+            })
+            .collect();
+        drop(receive);
+        let fetcher = scope.spawn(move || {
+            drop_capabilities();
+            fetch(release, &mut missing, sources, observe, &mut |index, bytes| {
+                // Nobody receives any more: a decoder failed, and its error
+                // is the one to tell.
+                send.send((index, bytes))
+                    .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
+            })
+        });
+        let fetched = fetcher.join().unwrap_or_else(|_| panicked("fetching"));
+        for decoder in decoders {
+            decoder.join().unwrap_or_else(|_| panicked("decoding"))?;
+        }
+        fetched
+    })
+}
+
+/// Asks one source after the other for what is still missing.
+fn fetch(
+    release: &Release,
+    missing: &mut BTreeSet<usize>,
+    sources: &[Box<dyn Source + Send + Sync>],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+    deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let mut worst: Option<Error> = None;
+    for source in sources {
+        let wanted: Vec<usize> = missing.iter().copied().collect();
+        let name = source.name();
+        observe(Event::Asking {
+            source: &name,
+            bytes: wanted.iter().map(|i| release.blocks[*i].length).sum(),
+        });
+        let fetched = source.fetch(release, &wanted, &mut |index, bytes| {
+            observe(Event::Verified {
+                bytes: bytes.len() as u64,
+            });
+            missing.remove(&index);
+            deliver(index, bytes)
+        });
+        match fetched {
+            Ok(()) => return Ok(()),
+            Err(Failure::Deliver(error)) => return Err(error),
+            Err(Failure::Source(error)) => {
+                observe(Event::SourceFailed {
+                    source: &name,
+                    error: &error,
+                });
+                // Wrong bytes are graver than no bytes, and the last word.
+                let graver = error.status() == Status::Integrity;
+                if graver || worst.as_ref().is_none_or(|w| w.status() != Status::Integrity) {
+                    worst = Some(error);
+                }
+            }
+        }
+    }
+    Err(worst.unwrap_or_else(|| {
+        Error::new(
+            Status::Unreachable,
+            format!("there is no source for {}", release.file),
+        )
+    }))
+}
+
+/// A worker: decodes blocks until there are no more, or one is bad.
+fn decode_all(
+    release: &Release,
+    work: &[Work<'_>],
+    receive: &Mutex<Receiver<(usize, Vec<u8>)>>,
+) -> Result<()> {
+    drop_capabilities();
+    loop {
+        let received = match receive.lock() {
+            Ok(receive) => receive.recv(),
+            Err(_) => return Ok(()),
+        };
+        let Ok((index, bytes)) = received else {
+            return Ok(());
+        };
+        let mut position = release.block_start(index);
+        decode(
+            release.encoding,
+            &release.blocks[index],
+            &bytes,
+            &mut |decoded| {
+                let from = position;
+                position += decoded.len() as u64;
+                work.iter().try_for_each(|work| work.take(from, decoded))
+            },
+        )?;
+    }
+}
+
+impl Work<'_> {
+    /// Writes down the part of `decoded`, which starts at `from` in the
+    /// stream, that belongs to this emulator.
+    fn take(&self, from: u64, decoded: &[u8]) -> Result<()> {
+        let (start, end) = (self.emulator.offset, self.emulator.offset + self.emulator.size);
+        let first = start.max(from);
+        let last = end.min(from + decoded.len() as u64);
+        if first >= last {
+            return Ok(());
+        }
+        let part = &decoded[(first - from) as usize..(last - from) as usize];
+        self.staged
+            .file()
+            .write_all_at(part, first - start)
+            .attempt(|| format!("cannot write {}", self.staged.target().display()))
+    }
+}
+
+/// Compares the bytes that are on the disk with the emulator's digest.
+fn verify(emulator: &Emulator, staged: &Staged) -> Result<()> {
+    let path = staged.target().display();
+    let file = std::fs::File::open(staged.path()).attempt(|| format!("cannot read {path}"))?;
+    let (found, _) = Digest::of_reader(file).attempt(|| format!("cannot read {path}"))?;
+    if found == emulator.sha256 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::Integrity,
+        format!(
+            "the emulator for {} isn't the pinned one: its sha256 is {found}, not {}",
+            emulator.target, emulator.sha256
+        ),
+    )
+    .hint("the manifest contradicts itself; make it anew with `binfmtctl manifest lock`"))
+}
+
+/// Gives up every capability of this thread. A process without any, as most
+/// are, has nothing to give up.
+fn drop_capabilities() {
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        // Taking away can't be refused; and if it were, the bytes are
+        // verified all the same.
+        let _ = caps::clear(None, set);
+    }
+}
+
+fn panicked(what: &str) -> Result<()> {
+    Err(Error::new(
+        Status::Failed,
+        format!("{what} stopped because of a bug in binfmtctl"),
+    ))
+}

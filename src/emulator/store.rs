@@ -1,0 +1,318 @@
+//! The store: emulators on disk, each under the digest of its bytes.
+//!
+//! `<prefix>/bin/<sha256>/qemu-<target>`: the content decides the name, so a
+//! file that is there is the right one or damaged, never another version.
+//! `bin` because SELinux labels such paths for execution. A file is compared
+//! with its digest before it is named, and again before it is registered.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::digest::Digest;
+use crate::durable::{self, Staged};
+use crate::error::{Error, IoContext, Result, Status};
+
+/// Where emulators are kept when nothing else is said: writable, and labelled
+/// for execution, on every distribution.
+pub const DEFAULT_PREFIX: &str = "/opt/binfmtctl";
+
+/// The emulators below one prefix.
+#[derive(Debug, Clone)]
+pub struct Store {
+    prefix: PathBuf,
+}
+
+/// The right to change a store, for one process at a time.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Store {
+    /// The store below `prefix`, which need not exist. The prefix has to be
+    /// an absolute path in UTF-8: the kernel gets it as part of a line of text.
+    pub fn new(prefix: &Path) -> Result<Self> {
+        let normal = prefix
+            .components()
+            .all(|part| !matches!(part, std::path::Component::ParentDir));
+        match prefix.to_str() {
+            Some(text) if prefix.is_absolute() && normal && !text.contains('\n') => Ok(Self {
+                prefix: prefix.components().collect(),
+            }),
+            _ => Err(Error::new(
+                Status::Usage,
+                format!(
+                    "the prefix {} is not an absolute path in plain text",
+                    prefix.display()
+                ),
+            )),
+        }
+    }
+
+    /// The prefix.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.prefix.join("bin")
+    }
+
+    /// Where the emulator `binary` with these bytes lies, or would lie.
+    pub fn path(&self, sha256: &Digest, binary: &str) -> PathBuf {
+        self.bin().join(sha256.to_string()).join(binary)
+    }
+
+    /// Whether a rule with this interpreter is ours.
+    pub fn owns(&self, interpreter: impl AsRef<Path>) -> bool {
+        let interpreter = interpreter.as_ref();
+        interpreter.starts_with(self.bin()) && self.digest_of_path(interpreter).is_some()
+    }
+
+    /// The digest that a path in the store stands for.
+    pub fn digest_of_path(&self, path: &Path) -> Option<Digest> {
+        let mut parts = path.strip_prefix(self.bin()).ok()?.components();
+        let digest = parts.next()?.as_os_str().to_str()?.parse().ok()?;
+        match (parts.next(), parts.next()) {
+            (Some(_), None) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// Whether the file at this path in the store has the bytes that its name
+    /// promises. A damaged one counts as absent.
+    pub fn is_sound(&self, path: &Path) -> Result<bool> {
+        let file = match open_plain(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            error => error.attempt(|| format!("cannot read {}", path.display()))?,
+        };
+        let metadata = file
+            .metadata()
+            .attempt(|| format!("cannot read {}", path.display()))?;
+        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+            return Ok(false);
+        }
+        let (found, _) =
+            Digest::of_reader(file).attempt(|| format!("cannot read {}", path.display()))?;
+        Ok(self.digest_of_path(path) == Some(found))
+    }
+
+    /// Starts an emulator file of `size` bytes.
+    pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
+        let path = self.path(sha256, binary);
+        let staged = Staged::create(&path)?;
+        // Claims the space now: better no room before the download than after.
+        nix::fcntl::posix_fallocate(staged.file(), 0, size as i64)
+            .or_else(|errno| match errno {
+                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
+                errno => Err(errno),
+            })
+            .attempt(|| format!("cannot make room for {} ({size} bytes)", path.display()))?;
+        Ok(staged)
+    }
+
+    /// Takes the lock, making the store's directory if need be.
+    pub fn lock(&self) -> Result<Lock> {
+        durable::make_dir(&self.prefix)?;
+        let path = self.prefix.join("lock");
+        let attempt = || format!("cannot lock {}", path.display());
+        loop {
+            // Mode 0600: nobody but root may hold us up.
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .custom_flags(nix::libc::O_NOFOLLOW)
+                .open(&path)
+                .attempt(attempt)?;
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Error::new(
+                        Status::Locked,
+                        format!("another run is changing {}", self.prefix.display()),
+                    )
+                    .hint("wait for it to end, then run this again"));
+                }
+                Err((_, errno)) => return Err(errno).attempt(attempt),
+            };
+            // The run before us may have removed the file when it emptied the
+            // store; then this is a lock on nothing.
+            let locked = lock.metadata().attempt(attempt)?;
+            match fs::metadata(&path) {
+                Ok(named) if named.ino() == locked.ino() => {
+                    return Ok(Lock { path, _file: lock });
+                }
+                _ => continue,
+            }
+        }
+    }
+
+    /// All emulators in the store.
+    pub fn list(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for dir in list_dir(&self.bin())? {
+            if dir.is_dir() {
+                files.extend(list_dir(&dir)?);
+            }
+        }
+        files.retain(|file| self.owns(file) && !is_temporary(file));
+        files.sort();
+        Ok(files)
+    }
+
+    /// Removes every emulator that isn't in `used`, what killed runs left
+    /// behind, and directories that became empty. Returns whether anything went.
+    pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
+        let mut changed = false;
+        for dir in list_dir(&self.bin())? {
+            if !dir.is_dir() {
+                continue;
+            }
+            for file in list_dir(&dir)? {
+                if (self.owns(&file) && !used.contains(&file)) || is_temporary(&file) {
+                    changed |= durable::remove(&file)?;
+                }
+            }
+            remove_if_empty(&dir)?;
+        }
+        remove_if_empty(&self.bin())?;
+        Ok(changed)
+    }
+
+    /// Gives the lock back; an empty store leaves nothing behind.
+    pub fn unlock(&self, lock: Lock) -> Result<()> {
+        if !self.bin().exists() {
+            durable::remove(&lock.path)?;
+            remove_if_empty(&self.prefix)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(".binfmtctl-") && name.ends_with(".tmp")
+}
+
+/// Opens without following a link in the last place and without blocking on a pipe.
+fn open_plain(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)
+}
+
+fn list_dir(dir: &Path) -> Result<Vec<PathBuf>> {
+    let attempt = || format!("cannot list {}", dir.display());
+    let files = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        files => files.attempt(attempt)?,
+    };
+    files
+        .map(|file| file.map(|file| file.path()).attempt(attempt))
+        .collect()
+}
+
+fn remove_if_empty(dir: &Path) -> Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Ok(())
+        }
+        removed => removed.attempt(|| format!("cannot remove the directory {}", dir.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&dir.path().join("store")).unwrap();
+        (dir, store)
+    }
+
+    fn put(store: &Store, bytes: &[u8]) -> PathBuf {
+        let staged = store.stage(&Digest::of(bytes), "qemu-a", 3).unwrap();
+        staged.file().write_all(bytes).unwrap();
+        let path = staged.target().to_owned();
+        staged.publish(0o755).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_is_sound_while_its_bytes_are_those_of_its_name() {
+        let (_dir, store) = store();
+        let path = put(&store, b"one");
+        assert!(store.is_sound(&path).unwrap());
+        assert!(store.owns(&path));
+        fs::write(&path, b"two").unwrap();
+        assert!(!store.is_sound(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!store.is_sound(&path).unwrap());
+        std::os::unix::fs::symlink("/bin/sh", &path).unwrap();
+        assert!(store.is_sound(&path).is_err());
+    }
+
+    #[test]
+    fn only_paths_of_the_stores_own_shape_are_ours() {
+        let (_dir, store) = store();
+        let digest = Digest::of(b"");
+        for path in [
+            "/usr/bin/qemu-aarch64".to_owned(),
+            format!("{}/bin/qemu-a", store.prefix().display()),
+            format!("{}/bin/{digest}", store.prefix().display()),
+            format!("{}/bin/{digest}/a/b", store.prefix().display()),
+            format!("{}x/bin/{digest}/a", store.prefix().display()),
+        ] {
+            assert!(!store.owns(&path), "{path}");
+        }
+        assert!(store.owns(store.path(&digest, "qemu-a")));
+    }
+
+    #[test]
+    fn sweeping_keeps_what_is_used_and_an_empty_store_vanishes() {
+        let (dir, store) = store();
+        let lock = store.lock().unwrap();
+        let [kept, unused] = [put(&store, b"one"), put(&store, b"two")];
+        let left_behind = kept.with_file_name(".binfmtctl-killed.tmp");
+        fs::write(&left_behind, "").unwrap();
+        assert!(store.sweep(&lock, &[kept.clone()]).unwrap());
+        assert_eq!(store.list().unwrap(), std::slice::from_ref(&kept));
+        assert!(!unused.exists() && !left_behind.exists());
+        assert!(store.sweep(&lock, &[]).unwrap());
+        store.unlock(lock).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let (_dir, store) = store();
+        let lock = store.lock().unwrap();
+        assert_eq!(store.lock().unwrap_err().status(), Status::Locked);
+        drop(lock);
+        store.lock().unwrap();
+    }
+
+    #[test]
+    fn a_prefix_is_absolute_and_plain() {
+        for prefix in ["relative", "/a/../b", "/a\nb"] {
+            assert!(Store::new(Path::new(prefix)).is_err(), "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The document that every command answers with, as data. Its keys are part
+//! of the interface, a superset of what scripts parse today.
+
+pub mod console;
+pub mod survey;
+pub mod table;
+
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// The whole answer of a run.
+#[derive(Debug, Default, Serialize)]
+pub struct Document {
+    /// The version of this shape.
+    pub schema: u32,
+    /// What runs, by the names that container engines use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supported: Option<Vec<String>>,
+    /// The names of all enabled entries, sorted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emulators: Option<Vec<String>>,
+    /// The host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostReport>,
+    /// One per platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platforms: Option<Vec<PlatformReport>>,
+    /// Whether this run changed anything, or would with `--dry-run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<bool>,
+    /// Present and true when nothing was really done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Present when the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+impl Document {
+    /// An empty document of the current shape.
+    pub fn new() -> Self {
+        Self {
+            schema: 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// The host's part of the document.
+#[derive(Debug, Clone, Serialize)]
+pub struct HostReport {
+    /// Its native platform.
+    pub platform: &'static str,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Its init system.
+    pub init: String,
+    /// Whose rules these are: `host`, or `userns` for a user namespace's own.
+    pub instance: &'static str,
+    /// Whether binfmt_misc is mounted where it was looked for.
+    pub mounted: bool,
+    /// Whether it is switched on as a whole.
+    pub enabled: bool,
+    /// Whether PID 1 holds the mount; null where that can't be seen.
+    pub held: Option<bool>,
+}
+
+/// Whether a platform's programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runs {
+    /// By the kernel itself.
+    Native,
+    /// By an emulator.
+    Emulated,
+    /// Not at all.
+    No,
+}
+
+/// Why a platform doesn't run: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Cause {
+    NotRegistered,
+    Disabled,
+    NoFixBinary,
+    InterpreterMissing,
+    EmulatorFailed,
+    Timeout,
+    Shadowed,
+    NotPermitted,
+    Unmounted,
+}
+
+/// Who wrote a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Owner {
+    Binfmtctl,
+    Distribution,
+    Tonistiigi,
+    Rosetta,
+    Other,
+}
+
+/// Whether the running bytes are those of the file at the rule's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pinned {
+    /// They are.
+    Match,
+    /// The file is gone, or has other bytes.
+    Stale,
+    /// It can't be seen.
+    Unknown,
+}
+
+/// What a run did with a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Action {
+    Installed,
+    Replaced,
+    Kept,
+    Native,
+    Removed,
+    Failed,
+}
+
+/// A platform's part of the document.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlatformReport {
+    /// The engine's name.
+    pub platform: &'static str,
+    /// QEMU's name.
+    pub target: &'static str,
+    /// Whether it runs.
+    pub runs: Runs,
+    /// The finer platforms that run, each measured.
+    pub variants: Vec<&'static str>,
+    /// Why it doesn't run.
+    pub cause: Option<Cause>,
+    /// The same in words, with the object's name.
+    pub detail: Option<String>,
+    /// The entry that the kernel uses for it.
+    pub handler: Option<String>,
+    /// That entry's interpreter.
+    pub interpreter: Option<String>,
+    /// That entry's flags.
+    pub flags: Option<String>,
+    /// Whose entry it is.
+    pub owner: Option<Owner>,
+    /// The version of the running QEMU.
+    pub qemu: Option<String>,
+    /// The digest of the running bytes.
+    pub sha256: Option<String>,
+    /// Whether those are the bytes of the file.
+    pub pinned: Option<Pinned>,
+    /// Other entries that match too, in the kernel's order.
+    pub shadowed: Vec<String>,
+    /// Whether it runs again after a reboot.
+    pub persistent: bool,
+    /// What this run did with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+}
+
+/// A failure's part of the document.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrorReport {
+    /// What failed, on what, and why.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl From<&Error> for ErrorReport {
+    fn from(error: &Error) -> Self {
+        Self {
+            message: error.reason(),
+            hint: error.advice().map(str::to_owned),
+            status: error.status() as u8,
+        }
+    }
+}
