@@ -1,3 +1,6 @@
 //! Getting the right bytes onto the disk.
 
+pub mod decode;
+pub mod elf;
+
 pub mod manifest;
