@@ -2,5 +2,6 @@
 
 pub mod decode;
 pub mod elf;
+pub mod lock;
 
 pub mod manifest;

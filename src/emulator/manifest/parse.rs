@@ -368,7 +368,7 @@ fn is_relative_path(text: &str) -> bool {
 }
 
 /// An address on the web. Plain http will do, for the digests decide.
-fn is_url(text: &str) -> bool {
+pub(in crate::emulator) fn is_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or(text.strip_prefix("http://"));
