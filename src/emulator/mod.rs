@@ -1,3 +1,7 @@
 //! Getting the right bytes onto the disk.
 
+pub mod decode;
+pub mod elf;
+pub mod lock;
+
 pub mod manifest;
