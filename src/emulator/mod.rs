@@ -1,7 +1,12 @@
-//! Getting the right bytes onto the disk.
+//! Getting the right bytes onto the disk: what they are (`manifest`, made by
+//! `lock`), where they come from (`source`), how they get there (`decode`,
+//! `store`, and `obtain`, which is the whole way). Nothing here touches the
+//! kernel's rules.
 
 pub mod decode;
 pub mod elf;
 pub mod lock;
-
 pub mod manifest;
+pub mod obtain;
+pub mod source;
+pub mod store;

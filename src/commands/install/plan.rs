@@ -1,0 +1,252 @@
+//! The plan: for each platform that is asked for, what has to be done, worked
+//! out from what was seen. Nothing is changed here.
+
+use std::path::PathBuf;
+
+use crate::binfmt::switch::Wanted;
+use crate::binfmt::{Entry, Flags, Pattern, Rule};
+use crate::cli::Install;
+use crate::commands::Context;
+use crate::emulator::manifest::Release;
+use crate::host::Kernel;
+use crate::platform::{Platform, Request, TARGETS, Target};
+use crate::probe::Probe;
+use crate::report::Action;
+use crate::report::survey::Survey;
+
+/// What a run is going to do.
+pub(super) struct Plan {
+    /// One per platform, in the order of the table.
+    pub steps: Vec<Step>,
+}
+
+/// What is going to be done for one platform.
+pub(super) struct Step {
+    /// The platform.
+    pub platform: &'static Platform,
+    /// What will have been done; `None` where there is no emulator, and
+    /// nobody asked for it by name.
+    pub action: Option<Action>,
+    /// Rules to register.
+    pub wanted: Vec<Wanted>,
+    /// Our rules that are right as they are.
+    pub in_place: Vec<Rule>,
+    /// Its emulator in the store, where the release has one.
+    pub emulator: Option<PathBuf>,
+    /// Somebody else's rule that runs it, and stays.
+    pub foreign: Option<String>,
+}
+
+impl Plan {
+    pub fn new(
+        context: &Context,
+        args: &Install,
+        request: &Request,
+        release: &Release,
+        survey: &Survey<'_>,
+    ) -> Self {
+        let flags = flags(&context.host.kernel, &release.qemu, args.credentials);
+        let steps = request
+            .platforms()
+            .into_iter()
+            .map(|platform| {
+                let emulator = release
+                    .emulator(platform.emulator)
+                    .map(|emulator| context.store.path(&emulator.sha256, &platform.binary()));
+                let mut step = Step {
+                    platform,
+                    action: None,
+                    wanted: Vec::new(),
+                    in_place: Vec::new(),
+                    foreign: None,
+                    emulator,
+                };
+                step.decide(survey, flags, args.replace, request.names(platform));
+                step
+            })
+            .collect();
+        Self { steps }
+    }
+
+    /// The steps that need something done.
+    pub fn work(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.is_work())
+    }
+
+    /// Our rules that are right as they are.
+    pub fn rules_in_place(&self) -> Vec<Rule> {
+        self.steps
+            .iter()
+            .flat_map(|step| step.in_place.clone())
+            .collect()
+    }
+
+    /// Whether the asked state holds already, in the kernel and in the file.
+    pub fn is_done(&self, survey: &Survey<'_>, no_persist: bool) -> bool {
+        let is_desired = |rule: &Rule| survey.desired.contains(rule);
+        self.work().next().is_none()
+            && (no_persist || self.rules_in_place().iter().all(is_desired))
+    }
+
+    /// Says what would be done.
+    pub fn describe(&self, context: &Context, release: &Release) {
+        for step in &self.steps {
+            let name = step.platform.name;
+            let text = match (step.action, &step.foreign, &step.emulator) {
+                (Some(Action::Native), ..) => format!("{name}: runs natively; nothing to do"),
+                (Some(Action::Kept), Some(rule), _) => {
+                    format!("{name}: runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)")
+                }
+                (Some(Action::Kept), ..) => format!("{name}: in place; nothing to do"),
+                (_, _, None) => format!("{name}: QEMU {} has no emulator for it", release.qemu),
+                (Some(Action::Replaced), _, Some(emulator)) => {
+                    format!("{name}: would replace its rule; QEMU {}, {}", release.qemu, emulator.display())
+                }
+                (_, _, Some(emulator)) => {
+                    format!("{name}: would register QEMU {}, {}", release.qemu, emulator.display())
+                }
+            };
+            context.console.note(&text);
+        }
+    }
+}
+
+impl Step {
+    /// Whether something has to be done, or to be failed at.
+    pub fn is_work(&self) -> bool {
+        matches!(self.action, Some(Action::Installed | Action::Replaced))
+    }
+
+    fn decide(&mut self, survey: &Survey<'_>, flags: Flags, replace: bool, by_name: bool) {
+        let usual = self.platform.target();
+        if survey.is_native(self.platform) {
+            self.action = Some(Action::Native);
+            return;
+        }
+        let foreign = survey
+            .winner(usual)
+            .filter(|entry| survey.runs(self.platform) && !survey.is_ours(entry));
+        if let (Some(entry), false) = (foreign, replace) {
+            self.action = Some(Action::Kept);
+            self.foreign = Some(entry.name.clone());
+            return;
+        }
+        let Some(emulator) = &self.emulator else {
+            self.action = by_name.then_some(Action::Installed);
+            return;
+        };
+        for target in self.platform.targets() {
+            let wanted = Wanted {
+                target: target.name,
+                pattern: Pattern {
+                    offset: 0,
+                    magic: target.magic.to_vec(),
+                    mask: Some(target.mask.to_vec()),
+                },
+                interpreter: emulator.display().to_string(),
+                flags,
+            };
+            match rule_in_place(survey, target, &wanted, replace) {
+                Some(rule) => self.in_place.push(rule),
+                None => self.wanted.push(wanted),
+            }
+        }
+        let replaces = self.wanted.iter().any(|wanted| {
+            !displaced(survey, wanted, replace).is_empty()
+        });
+        self.action = Some(match (self.wanted.is_empty(), replaces) {
+            (true, _) => Action::Kept,
+            (false, true) => Action::Replaced,
+            (false, false) => Action::Installed,
+        });
+    }
+}
+
+/// The rule that `wanted` asks for, if it is what runs the target already,
+/// from the right bytes, under the right name, and nothing of ours is in the way.
+fn rule_in_place(
+    survey: &Survey<'_>,
+    target: &Target,
+    wanted: &Wanted,
+    replace: bool,
+) -> Option<Rule> {
+    let outcome = survey.outcome(target).filter(|outcome| outcome.runs())?;
+    let entry = survey.winner(target)?;
+    let displaced = displaced(survey, wanted, replace);
+    let name = wanted.name(|name| {
+        survey.entries.iter().any(|entry| entry.name == name) && !displaced.iter().any(|d| d == name)
+    });
+    let alone = displaced.iter().all(|displaced| *displaced == entry.name);
+    let same = entry.name == name
+        && entry.interpreter == wanted.interpreter
+        && entry.known_flags() == wanted.flags
+        && matches!(&entry.kind, crate::binfmt::entry::Kind::Magic(pattern) if *pattern == wanted.pattern);
+    // The file at the path is the one that runs, and has the pinned bytes.
+    let bytes = outcome
+        .runner
+        .as_ref()
+        .is_none_or(|runner| survey.runs_promised_bytes(runner));
+    (alone && same && bytes).then(|| wanted.named(name))
+}
+
+/// The entries that go once `wanted` is in place: ours for the same target,
+/// and, to take over, others' that are for this platform alone.
+pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Vec<String> {
+    let Some(target) = TARGETS.iter().find(|target| target.name == wanted.target) else {
+        return Vec::new();
+    };
+    let goes = |entry: &&Entry| {
+        survey.is_ours(entry)
+            || (replace
+                && !entry.name.starts_with("WSLInterop")
+                && !matches_others(entry, target.platform()))
+    };
+    survey
+        .matching(target)
+        .filter(goes)
+        .map(|entry| entry.name.clone())
+        .collect()
+}
+
+/// Whether an entry runs something besides this platform.
+fn matches_others(entry: &Entry, platform: &Platform) -> bool {
+    TARGETS
+        .iter()
+        .filter(|target| target.platform() != platform)
+        .any(|target| entry.matches(&Probe::of(target).image()))
+}
+
+/// POF, as far as kernel and QEMU understand them: P shifts the arguments
+/// where either doesn't know it (Linux 5.12, QEMU 6.0).
+fn flags(kernel: &Kernel, qemu: &str, credentials: bool) -> Flags {
+    let major: u32 = qemu
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .unwrap_or(0);
+    Flags {
+        preserve_argv0: kernel.announces_argv0() && major >= 6,
+        open_binary: true,
+        credentials,
+        fix_binary: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn argv0_is_kept_where_kernel_and_qemu_know_how() {
+        let letters = |kernel, qemu| flags(&Kernel::parse(kernel), qemu, false).to_string();
+        assert_eq!(letters("6.12.0", "10.0.13"), "POF");
+        assert_eq!(letters("5.11.0", "10.0.13"), "OF");
+        assert_eq!(letters("6.12.0", "5.2.0"), "OF");
+    }
+
+    #[test]
+    fn credentials_are_never_the_default() {
+        let kernel = Kernel::parse("6.12.0");
+        assert_eq!(flags(&kernel, "10.0.13", true).to_string(), "POCF");
+    }
+}

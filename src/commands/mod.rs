@@ -1,0 +1,147 @@
+//! The verbs, one file each. A verb is one function that reads as its story;
+//! what it needs of the outside world comes in a [`Context`].
+
+pub mod install;
+pub mod manifest;
+pub mod status;
+pub mod uninstall;
+
+use std::path::{Path, PathBuf};
+
+use crate::binfmt::Instance;
+use crate::binfmt::instance;
+use crate::emulator::manifest::Manifest;
+use crate::emulator::store::Store;
+use crate::error::{Error, Result, Status};
+use crate::host::Host;
+use crate::platform::{self, Request};
+use crate::report::Document;
+use crate::report::console::Console;
+use crate::report::survey::Scope;
+
+/// What every verb works with.
+#[derive(Debug)]
+pub struct Context {
+    /// The host.
+    pub host: Host,
+    /// The mount point of the instance.
+    pub mount: PathBuf,
+    /// Whether to work on the user namespace's own instance.
+    pub userns: bool,
+    /// Our emulators.
+    pub store: Store,
+    /// Our conf file.
+    pub conf: PathBuf,
+    /// How to talk.
+    pub console: Console,
+}
+
+/// A verb's answer.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// The document, for the commands that have one.
+    pub document: Option<Document>,
+    /// Plain data, for those that haven't.
+    pub text: Option<String>,
+    /// Why the asked state doesn't hold, when it doesn't.
+    pub failure: Option<Error>,
+}
+
+impl Reply {
+    /// A document, and nothing to complain of.
+    pub fn document(document: Document) -> Self {
+        Self {
+            document: Some(document),
+            ..Self::default()
+        }
+    }
+}
+
+impl Context {
+    /// Where a survey looks.
+    pub fn scope<'a>(&'a self, manifest: &'a Manifest) -> Scope<'a> {
+        Scope {
+            host: &self.host,
+            mount: &self.mount,
+            store: &self.store,
+            conf: &self.conf,
+            manifest,
+        }
+    }
+
+    /// The instance that this run may change, mounted if need be.
+    pub fn instance(&self) -> Result<Instance> {
+        if self.userns && !self.host.initial_user_ns {
+            return Instance::of_user_namespace(&self.mount, &self.host);
+        }
+        Instance::find_or_mount(&self.mount, &self.host)
+    }
+
+    /// Refuses to start what couldn't be finished: here, or without rights.
+    pub fn require_rights(&self) -> Result<()> {
+        if let Some(own) = self.host.emulated {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "this binfmtctl is for {} and itself runs emulated on a {} host",
+                    own.name, self.host.platform.name
+                ),
+            )
+            .hint(format!("use the binfmtctl for {}", self.host.platform.name)));
+        }
+        if !self.host.kernel.fixes_binaries() {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "Linux {} can't open an emulator ahead (flag F), so containers wouldn't find it",
+                    self.host.kernel
+                ),
+            )
+            .hint("it takes Linux 4.8 or later"));
+        }
+        if !self.host.initial_user_ns && !self.userns {
+            return Err(Error::new(
+                Status::Permission,
+                "this is a user namespace, from which the host's rules can't be changed",
+            )
+            .hint("run it on the host, or give this namespace rules of its own with --userns (Linux 6.7 or later)"));
+        }
+        match Instance::find(&self.mount) {
+            // Already mounted, it takes the file's rights, not a capability.
+            Some(instance) if !self.userns => instance.lock().map(drop),
+            _ if self.mount != Path::new(instance::DEFAULT_MOUNT) && !self.userns => {
+                self.instance().map(drop)
+            }
+            _ => require_mount_capability(),
+        }
+    }
+}
+
+fn require_mount_capability() -> Result<()> {
+    use caps::{CapSet, Capability};
+    match caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN) {
+        Ok(false) => Err(Error::new(
+            Status::Permission,
+            "binfmt_misc isn't mounted, and this process lacks CAP_SYS_ADMIN to mount it",
+        )
+        .hint("run it as root on the host, or in a privileged container")),
+        // Where the capabilities can't be read, the mount will tell.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// The manifest to use.
+pub fn load_manifest(path: Option<&Path>) -> Result<Manifest> {
+    match path {
+        Some(path) => Manifest::read(path),
+        None => Manifest::builtin(),
+    }
+}
+
+/// The platforms that the words ask for.
+pub fn parse_platforms(words: &[String]) -> Result<Request> {
+    platform::parse(words).map_err(|error| {
+        Error::new(Status::Usage, error.to_string())
+            .hint("`binfmtctl status all-targets` lists every name")
+    })
+}

@@ -1,0 +1,155 @@
+//! `uninstall`: takes back what `install` did. The file goes first, so that a
+//! boot in the middle doesn't bring anything back; then the rules; then the
+//! emulators that nothing names any more.
+
+use super::{Context, Reply, load_manifest, parse_platforms};
+use crate::binfmt::{Entry, Instance, Rule, conf};
+use crate::cli::Uninstall;
+use crate::error::{Error, Result, Status};
+use crate::platform::Platform;
+use crate::probe::Probe;
+use crate::report::survey::Survey;
+use crate::report::{Action, Document};
+
+/// Removes our rules for the named platforms, or all of them; others' rules
+/// only by their exact names.
+pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
+    let manifest = load_manifest(None)?;
+    let asked = parse_platforms(&args.platforms)?.platforms();
+    let survey = Survey::take(context.scope(&manifest), &asked)?;
+    let plan = Plan::new(&survey, args, &asked)?;
+    if args.dry_run || plan.is_empty(context)? {
+        return Ok(Reply::document(plan.describe(&survey, args, false)));
+    }
+
+    context.require_rights()?;
+    let lock = match context.store.prefix().exists() {
+        true => Some(context.store.lock()?),
+        false => None,
+    };
+    if plan.changes_conf {
+        conf::write(&context.conf, &plan.remaining)?;
+    }
+    // An instance that isn't mounted has no rules to remove.
+    if let Some(instance) = Instance::find(&context.mount) {
+        let right = instance.lock()?;
+        for entry in plan.entries.iter().rev() {
+            instance.remove(&right, &entry.name)?;
+        }
+    }
+    let after = Survey::take(context.scope(&manifest), &asked)?;
+    if let Some(lock) = lock {
+        context.store.sweep(&lock, &after.used_emulators())?;
+        context.store.unlock(lock)?;
+    }
+    Ok(Reply::document(plan.describe(&after, args, true)))
+}
+
+struct Plan {
+    /// Rules to remove, in the kernel's order.
+    entries: Vec<Entry>,
+    /// What the file says afterwards.
+    remaining: Vec<Rule>,
+    changes_conf: bool,
+    /// The platforms that lose a rule.
+    platforms: Vec<&'static Platform>,
+}
+
+impl Plan {
+    fn new(survey: &Survey<'_>, args: &Uninstall, asked: &[&'static Platform]) -> Result<Self> {
+        // `--foreign NAME` alone means that rule and nothing of ours.
+        let ours = !args.platforms.is_empty() || args.foreign.is_empty();
+        let everything = args.platforms.is_empty();
+        let headers: Vec<(&'static Platform, Vec<u8>)> = match everything {
+            true => crate::platform::PLATFORMS.iter().collect::<Vec<_>>(),
+            false => asked.to_vec(),
+        }
+        .into_iter()
+        .flat_map(|platform| {
+            platform
+                .targets()
+                .map(move |target| (platform, Probe::of(target).image()))
+        })
+        .collect();
+        let is_asked = |matches: &dyn Fn(&[u8]) -> bool| {
+            everything || headers.iter().any(|(_, header)| matches(header))
+        };
+        let mut entries: Vec<Entry> = survey
+            .entries
+            .iter()
+            .filter(|entry| ours && survey.is_ours(entry))
+            .filter(|entry| is_asked(&|header| entry.matches(header)))
+            .cloned()
+            .collect();
+        entries.extend(foreign(survey, &args.foreign)?);
+        let remaining: Vec<Rule> = survey
+            .desired
+            .iter()
+            .filter(|rule| !ours || !is_asked(&|header| rule.pattern.matches(header)))
+            .cloned()
+            .collect();
+        let mut platforms: Vec<&'static Platform> = headers
+            .iter()
+            .filter(|(_, header)| entries.iter().any(|entry| entry.matches(header)))
+            .map(|(platform, _)| *platform)
+            .collect();
+        platforms.dedup();
+        Ok(Self {
+            changes_conf: remaining.len() != survey.desired.len(),
+            entries,
+            remaining,
+            platforms,
+        })
+    }
+
+    /// Whether there is nothing to take back: no rule, no line, no file.
+    fn is_empty(&self, context: &Context) -> Result<bool> {
+        let left_over = self.remaining.is_empty() && !context.store.list()?.is_empty();
+        Ok(self.entries.is_empty() && !self.changes_conf && !left_over)
+    }
+
+    fn describe(&self, survey: &Survey<'_>, args: &Uninstall, changed: bool) -> Document {
+        let mut document = survey.document(None);
+        for report in document.platforms.iter_mut().flatten() {
+            let loses = self
+                .platforms
+                .iter()
+                .any(|platform| platform.name == report.platform);
+            report.action = loses.then_some(Action::Removed);
+        }
+        document.dry_run = args.dry_run;
+        document.changed = Some(changed || (args.dry_run && !self.entries.is_empty()));
+        document
+    }
+}
+
+/// Somebody else's rules, each by its exact name.
+fn foreign(survey: &Survey<'_>, names: &[String]) -> Result<Vec<Entry>> {
+    names
+        .iter()
+        .map(|name| {
+            let refuse = |why: &str, hint: &str| {
+                Error::new(Status::Usage, format!("cannot remove the rule {name}: {why}"))
+                    .hint(hint)
+            };
+            if name.starts_with("WSLInterop") {
+                return Err(refuse(
+                    "it belongs to WSL, which needs it",
+                    "there is no flag for it",
+                ));
+            }
+            let entry = survey.entries.iter().find(|entry| entry.name == *name);
+            match entry {
+                None => Err(refuse(
+                    "there is no rule of that name",
+                    "`binfmtctl status` names the rules",
+                )),
+                Some(entry) if survey.is_ours(entry) => Err(refuse(
+                    "it is binfmtctl's own",
+                    "name its platform instead: binfmtctl uninstall PLATFORM",
+                )),
+                Some(entry) => Ok(entry.clone()),
+            }
+        })
+        .collect()
+}
