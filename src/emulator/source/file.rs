@@ -107,7 +107,7 @@ mod tests {
     const BODY: &[u8] = b"..first..second.";
 
     fn pinned() -> Release {
-        release(BODY, &[2..7, 9..15])
+        release(BODY, [2..7, 9..15])
     }
 
     #[test]

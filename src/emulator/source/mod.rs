@@ -199,11 +199,13 @@ fn below_mirror(mirror: &str, release: &Release) -> Result<Vec<String>> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::emulator::manifest::{Block, Encoding};
 
     /// A release whose artifact is `body`, with blocks at these places.
-    pub(crate) fn release(body: &[u8], places: &[std::ops::Range<usize>]) -> Release {
+    pub(crate) fn release(body: &[u8], places: impl IntoIterator<Item = Range<usize>>) -> Release {
         Release {
             qemu: "10.0.13".into(),
             host: "amd64".into(),
@@ -217,12 +219,12 @@ pub(crate) mod tests {
             urls: vec!["https://archive.example/file/1".into()],
             encoding: Encoding::Zstd,
             blocks: places
-                .iter()
+                .into_iter()
                 .map(|place| Block {
                     offset: place.start as u64,
                     length: place.len() as u64,
                     decoded: 0,
-                    sha256: Digest::of(&body[place.clone()]),
+                    sha256: Digest::of(&body[place]),
                 })
                 .collect(),
             emulators: Vec::new(),
@@ -244,7 +246,7 @@ pub(crate) mod tests {
     }
 
     fn names(choice: &Choice, mirror: Option<&str>) -> Vec<String> {
-        let sources = candidates(choice, &release(b"", &[]), mirror).unwrap();
+        let sources = candidates(choice, &release(b"", []), mirror).unwrap();
         sources.iter().map(|source| source.name()).collect()
     }
 
@@ -276,7 +278,7 @@ pub(crate) mod tests {
             "https://",
             "https://a/?x=1",
         ] {
-            let error = candidates(&Choice::Auto, &release(b"", &[]), Some(mirror))
+            let error = candidates(&Choice::Auto, &release(b"", []), Some(mirror))
                 .err()
                 .unwrap();
             assert_eq!(error.status(), Status::Usage, "{mirror}");
@@ -286,7 +288,7 @@ pub(crate) mod tests {
 
     #[test]
     fn https_without_any_url_says_so() {
-        let mut release = release(b"", &[]);
+        let mut release = release(b"", []);
         release.urls.clear();
         let error = candidates(&Choice::Https, &release, None).err().unwrap();
         assert!(error.line().to_string().contains("--mirror"), "{error}");
@@ -313,7 +315,7 @@ pub(crate) mod tests {
 
     #[test]
     fn other_bytes_never_reach_the_receiver() {
-        let release = release(b"right", &[0..5]);
+        let release = release(b"right", Some(0..5));
         let mut receiver = |_, _| panic!("delivered");
         let failure = hand_over("/srv/x", &release, 0, b"wrong".to_vec(), &mut receiver);
         let Err(Failure::Source(error)) = failure else {
@@ -333,7 +335,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_receivers_failure_isnt_the_sources() {
-        let release = release(b"right", &[0..5]);
+        let release = release(b"right", Some(0..5));
         let mut full = |_, _| Err(Error::new(Status::Failed, "the disk is full"));
         let failure = hand_over("x", &release, 0, b"right".to_vec(), &mut full);
         let Err(Failure::Deliver(error)) = failure else {

@@ -99,8 +99,7 @@ fn last_words(stderr: &str) -> Option<&str> {
         stderr
             .lines()
             .filter_map(|line| line.strip_prefix(prefix))
-            .filter(|line| !line.starts_with("Some index files failed"))
-            .next_back()
+            .rfind(|line| !line.starts_with("Some index files failed"))
     };
     last("E: ")
         .or_else(|| last("W: "))

@@ -23,7 +23,7 @@ fn program(path: &Path, script: &str) {
 }
 
 fn refusal(host: AptHost) -> Error {
-    match fetched(&Apt::of(host), &release(b"body", &[0..4]), &[0]) {
+    match fetched(&Apt::of(host), &release(b"body", Some(0..4)), &[0]) {
         Err(Failure::Source(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -111,7 +111,7 @@ fn the_pinned_package_is_asked_by_name_architecture_and_version() {
             .replace("../../", ""),
         "",
     );
-    let got = fetched(&Apt::of(host), &release(b"body", &[1..3]), &[0]).unwrap();
+    let got = fetched(&Apt::of(host), &release(b"body", Some(1..3)), &[0]).unwrap();
     assert_eq!(got, [(0, b"od".to_vec())]);
     let log = fs::read_to_string(root.path().join("log")).unwrap();
     let keyring = root.path().join("keyrings/debian-archive-keyring.pgp");
