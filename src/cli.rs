@@ -42,7 +42,13 @@ pub struct Global {
     #[arg(short, long, global = true, env = "BINFMTCTL_VERBOSE", value_parser = clap::builder::FalseyValueParser::new())]
     pub verbose: bool,
     /// When to use colours
-    #[arg(long, global = true, env = "BINFMTCTL_COLOR", value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        env = "BINFMTCTL_COLOR",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub color: Color,
     /// Where binfmt_misc is mounted
     #[arg(long, global = true, env = "BINFMTCTL_MOUNT", value_name = "DIR", default_value = DEFAULT_MOUNT)]
@@ -51,7 +57,13 @@ pub struct Global {
     #[arg(long, global = true, env = "BINFMTCTL_PREFIX", value_name = "DIR", default_value = DEFAULT_PREFIX)]
     pub prefix: PathBuf,
     /// The file that says what is registered at boot
-    #[arg(long, global = true, env = "BINFMTCTL_CONF", value_name = "FILE", default_value = "/etc/binfmt.d/zz-binfmtctl.conf")]
+    #[arg(
+        long,
+        global = true,
+        env = "BINFMTCTL_CONF",
+        value_name = "FILE",
+        default_value = "/etc/binfmt.d/zz-binfmtctl.conf"
+    )]
     pub conf: PathBuf,
     /// Work on the rules of the current user namespace (Linux 6.7 or later), not on the host's
     #[arg(long, global = true, env = "BINFMTCTL_USERNS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -102,7 +114,12 @@ pub struct Install {
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,
     /// Where the bytes come from: auto, https, apt, distro, a package file, or a directory with one
-    #[arg(long, env = "BINFMTCTL_SOURCE", value_name = "SOURCE", default_value = "auto")]
+    #[arg(
+        long,
+        env = "BINFMTCTL_SOURCE",
+        value_name = "SOURCE",
+        default_value = "auto"
+    )]
     pub source: String,
     /// A mirror to try first, http or https
     #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]

@@ -1,1 +1,100 @@
-fn main() {}
+//! The program: parse, run, print, exit status; nothing else.
+
+use std::process::ExitCode;
+
+use anstream::ColorChoice;
+use clap::Parser;
+
+use binfmtctl::cli::{Cli, Color, Command};
+use binfmtctl::commands::{self, Context, Reply};
+use binfmtctl::emulator::store::Store;
+use binfmtctl::error::{Error, Result, Status};
+use binfmtctl::host::Host;
+use binfmtctl::report::ErrorReport;
+use binfmtctl::report::console::{self, Console};
+
+fn main() -> ExitCode {
+    binfmtctl::probe::pin_name_services();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let global = &cli.global;
+    let colors = match global.color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    };
+    let console = Console::new(global.json, global.quiet, global.verbose, colors);
+    let (console, reply) = run(cli, console);
+    finish(&console, reply)
+}
+
+fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
+    let made = Store::new(&cli.global.prefix).and_then(|store| Ok((store, Host::read()?)));
+    let (store, host) = match made {
+        Ok(made) => made,
+        Err(error) => return (console, Err(error)),
+    };
+    let context = Context {
+        host,
+        store,
+        console,
+        mount: cli.global.mount,
+        conf: cli.global.conf,
+        userns: cli.global.userns,
+    };
+    let reply = match &cli.command {
+        Command::Install(args) => commands::install::run(&context, args),
+        Command::Uninstall(args) => commands::uninstall::run(&context, args),
+        Command::Status(args) => commands::status::run(&context, args),
+        Command::Manifest(command) => commands::manifest::run(&context, command),
+    };
+    (context.console, reply)
+}
+
+/// Prints the answer, then, as the last line of stderr, what went wrong.
+fn finish(console: &Console, reply: Result<Reply>) -> ExitCode {
+    let failure = match reply {
+        Ok(reply) => print(console, reply).unwrap_or_else(Some),
+        Err(error) => {
+            if console.json {
+                // What can't be printed can't be told either, except by the status.
+                let _ = console.document(&console::failure(&error));
+            }
+            Some(error)
+        }
+    };
+    match failure {
+        Some(error) => {
+            console.error(&error);
+            ExitCode::from(error.status() as u8)
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn print(console: &Console, reply: Reply) -> Result<Option<Error>> {
+    if let Some(mut document) = reply.document {
+        document.error = reply.failure.as_ref().map(ErrorReport::from);
+        console.document(&document)?;
+    }
+    if let Some(text) = &reply.text {
+        console.data(text)?;
+    }
+    Ok(reply.failure)
+}
+
+/// clap's own words for people; a document too for those who asked for one.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.trim_start_matches("error: ");
+        let console = Console::new(true, false, false, ColorChoice::Auto);
+        let error = Error::new(Status::Usage, message).hint("see `binfmtctl --help`");
+        let _ = console.document(&console::failure(&error));
+    }
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
+}

@@ -6,8 +6,8 @@
 
 use super::instance::{Instance, Lock};
 use super::rule::{Pattern, Rule};
-use crate::error::{Error, Result, Status};
 use crate::binfmt::Flags;
+use crate::error::{Error, Result, Status};
 
 /// A rule that still needs a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,10 @@ pub fn switch(
             .ok_or_else(|| {
                 Error::new(
                     Status::Failed,
-                    format!("every name for an interim rule of {} is taken", wanted.target),
+                    format!(
+                        "every name for an interim rule of {} is taken",
+                        wanted.target
+                    ),
                 )
             })?;
         register(&wanted.named(&interim))?;

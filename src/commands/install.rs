@@ -43,7 +43,9 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         return Ok(run.reply(&survey, &plan, Changes::planned(&plan)));
     }
     if plan.is_done(&survey, args.no_persist) {
-        context.console.note("everything is in place; nothing was changed");
+        context
+            .console
+            .note("everything is in place; nothing was changed");
         return Ok(run.reply(&survey, &plan, Changes::default()));
     }
 
@@ -90,10 +92,7 @@ impl Changes {
 
 impl Run<'_> {
     fn survey(&self) -> Result<Survey<'_>> {
-        Survey::take(
-            self.context.scope(self.manifest),
-            &self.request.platforms(),
-        )
+        Survey::take(self.context.scope(self.manifest), &self.request.platforms())
     }
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
@@ -144,16 +143,19 @@ impl Run<'_> {
                 }
             }
         };
-        self.fetch_from_distribution().map_err(|error| match failed {
-            None => error,
-            Some(failed) => {
-                let distribution = error.reason();
-                self.context
-                    .console
-                    .note(&format!("the distribution's own QEMU: {distribution}"));
-                failed.hint("carry the package in with --source FILE, or name a reachable --mirror")
-            }
-        })
+        self.fetch_from_distribution()
+            .map_err(|error| match failed {
+                None => error,
+                Some(failed) => {
+                    let distribution = error.reason();
+                    self.context
+                        .console
+                        .note(&format!("the distribution's own QEMU: {distribution}"));
+                    failed.hint(
+                        "carry the package in with --source FILE, or name a reachable --mirror",
+                    )
+                }
+            })
     }
 
     /// The last resort: the distribution's own QEMU, whose digest comes from
@@ -247,9 +249,10 @@ impl Run<'_> {
                 })?;
             let displaced = plan::displaced(survey, wanted, self.args.replace);
             let rule = switch(instance, lock, wanted, &displaced, &|| prove(wanted))?;
-            self.context
-                .console
-                .detail(&format!("registered {} for {}", rule.name, rule.interpreter));
+            self.context.console.detail(&format!(
+                "registered {} for {}",
+                rule.name, rule.interpreter
+            ));
             Ok(rule)
         };
         step.wanted.iter().map(register).collect()
@@ -263,7 +266,10 @@ impl Run<'_> {
             let header = Probe::of(target).image();
             let of_target = |rule: &&Rule| rule.pattern.matches(&header);
             let rule = registered.iter().find(of_target);
-            rules.extend(rule.or_else(|| survey.desired.iter().find(of_target)).cloned());
+            rules.extend(
+                rule.or_else(|| survey.desired.iter().find(of_target))
+                    .cloned(),
+            );
         }
         conf::write(&self.context.conf, &rules)
     }
@@ -304,11 +310,13 @@ impl Run<'_> {
         let first = (!failures.is_empty()).then(|| failures.swap_remove(0));
         match (first, failures.len()) {
             (Some((_, error)), 0) => Some(error),
-            (Some((platform, error)), more) => Some(Error::new(
-                error.status(),
-                format!("{} and {more} more platforms can't run", platform.name),
-            )
-            .because(error.reason())),
+            (Some((platform, error)), more) => Some(
+                Error::new(
+                    error.status(),
+                    format!("{} and {more} more platforms can't run", platform.name),
+                )
+                .because(error.reason()),
+            ),
             (None, _) if self.args.dry_run => None,
             (None, _) => plan
                 .steps
@@ -320,7 +328,10 @@ impl Run<'_> {
                         Status::Failed,
                         format!("{} was set up, but doesn't run", step.platform.name),
                     )
-                    .hint(format!("`binfmtctl status {}` says why", step.platform.name))
+                    .hint(format!(
+                        "`binfmtctl status {}` says why",
+                        step.platform.name
+                    ))
                 }),
         }
     }
@@ -331,13 +342,21 @@ impl Run<'_> {
         let (Some(host), Some(platforms)) = (&document.host, &document.platforms) else {
             return;
         };
-        let ours = || platforms.iter().filter(|p| p.owner == Some(crate::report::Owner::Binfmtctl));
+        let ours = || {
+            platforms
+                .iter()
+                .filter(|p| p.owner == Some(crate::report::Owner::Binfmtctl))
+        };
         if host.instance == "userns" && ours().next().is_some() {
             note("these rules are this user namespace's own, and go when it goes");
         } else if host.held == Some(false) && ours().next().is_some() {
-            note("warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes");
+            note(
+                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
+            );
         } else if host.held.is_none() && ours().next().is_some() {
-            note("warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes");
+            note(
+                "warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes",
+            );
         }
         if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
             note(&format!(
@@ -350,7 +369,9 @@ impl Run<'_> {
             Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))
         };
         if runs("aarch64") && !runs("arm") {
-            note("warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it");
+            note(
+                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
+            );
         }
     }
 }
@@ -388,7 +409,9 @@ fn prove(wanted: &Wanted) -> Result<()> {
     };
     let outcome = probe::run(Probe::of(target));
     if let Err(failure) = outcome.verdict {
-        return Err(failed(format!("its program doesn't run in an empty root: {failure}")));
+        return Err(failed(format!(
+            "its program doesn't run in an empty root: {failure}"
+        )));
     }
     match outcome.runner {
         Some(runner) if !runner.is_file(wanted.interpreter.as_ref()) => Err(failed(format!(

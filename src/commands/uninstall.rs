@@ -129,8 +129,11 @@ fn foreign(survey: &Survey<'_>, names: &[String]) -> Result<Vec<Entry>> {
         .iter()
         .map(|name| {
             let refuse = |why: &str, hint: &str| {
-                Error::new(Status::Usage, format!("cannot remove the rule {name}: {why}"))
-                    .hint(hint)
+                Error::new(
+                    Status::Usage,
+                    format!("cannot remove the rule {name}: {why}"),
+                )
+                .hint(hint)
             };
             if name.starts_with("WSLInterop") {
                 return Err(refuse(

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use caps::CapSet;
@@ -110,7 +110,9 @@ fn fetch_and_decode(
     sources: &[Box<dyn Source + Send + Sync>],
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(4);
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(4);
     let (send, receive) = sync_channel::<(usize, Vec<u8>)>(1);
     // The decoders own the receiving end: when the last one stops, the
     // fetcher notices.
@@ -129,12 +131,18 @@ fn fetch_and_decode(
         drop(receive);
         let fetcher = scope.spawn(move || {
             drop_capabilities();
-            fetch(release, &mut missing, sources, observe, &mut |index, bytes| {
-                // Nobody receives any more: a decoder failed, and its error
-                // is the one to tell.
-                send.send((index, bytes))
-                    .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
-            })
+            fetch(
+                release,
+                &mut missing,
+                sources,
+                observe,
+                &mut |index, bytes| {
+                    // Nobody receives any more: a decoder failed, and its error
+                    // is the one to tell.
+                    send.send((index, bytes))
+                        .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
+                },
+            )
         });
         let fetched = fetcher.join().unwrap_or_else(|_| panicked("fetching"));
         for decoder in decoders {
@@ -177,7 +185,11 @@ fn fetch(
                 });
                 // Wrong bytes are graver than no bytes, and the last word.
                 let graver = error.status() == Status::Integrity;
-                if graver || worst.as_ref().is_none_or(|w| w.status() != Status::Integrity) {
+                if graver
+                    || worst
+                        .as_ref()
+                        .is_none_or(|w| w.status() != Status::Integrity)
+                {
                     worst = Some(error);
                 }
             }
@@ -224,7 +236,10 @@ impl Work<'_> {
     /// Writes down the part of `decoded`, which starts at `from` in the
     /// stream, that belongs to this emulator.
     fn take(&self, from: u64, decoded: &[u8]) -> Result<()> {
-        let (start, end) = (self.emulator.offset, self.emulator.offset + self.emulator.size);
+        let (start, end) = (
+            self.emulator.offset,
+            self.emulator.offset + self.emulator.size,
+        );
         let first = start.max(from);
         let last = end.min(from + decoded.len() as u64);
         if first >= last {

@@ -4,8 +4,8 @@
 //! message. What ran is told by the kernel: the process is stopped at its
 //! exec, when /proc/PID/exe is the emulator that the kernel has pinned.
 
-mod child;
 pub mod elf;
+mod sys;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
@@ -17,9 +17,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use child::{End, Loaded};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+pub use sys::pin_name_services;
+use sys::{End, Loaded};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -52,18 +53,23 @@ impl Probe {
     }
 }
 
-/// Why a platform doesn't run: a closed set, part of the interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a probe didn't run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// ENOEXEC: no rule, and no native loader.
+    #[error("no rule takes it")]
     NotRegistered,
     /// ENOENT: the rule's interpreter can't be found from an empty root.
+    #[error("the rule's interpreter can't be found there")]
     InterpreterNotFound,
     /// The emulator started and didn't end the probe as it should; how it ended.
+    #[error("{0}")]
     EmulatorFailed(String),
     /// It was still running at the time limit.
+    #[error("it was still running at the time limit")]
     TimedOut,
     /// The probe couldn't be tried; why.
+    #[error("{0}")]
     NotPermitted(String),
 }
 
@@ -174,7 +180,7 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
 /// Runs one probe as the only file of an empty root.
 pub fn run(probe: Probe) -> Outcome {
     let image = probe.image();
-    let (end, loaded) = match child::run(&image, LIMIT) {
+    let (end, loaded) = match sys::run(&image, LIMIT) {
         Ok(ran) => ran,
         Err(error) => {
             return Outcome {
@@ -310,7 +316,7 @@ mod tests {
         // jmp .
         let image = elf::image(host.target(), b"\xeb\xfe");
         let started = Instant::now();
-        let (end, loaded) = child::run(&image, Duration::from_millis(50)).unwrap();
+        let (end, loaded) = sys::run(&image, Duration::from_millis(50)).unwrap();
         assert!(matches!(end, End::TimedOut));
         assert!(loaded.is_some());
         assert!(started.elapsed() < Duration::from_secs(5));

@@ -40,12 +40,14 @@ impl Console {
     /// Prints the document, as JSON or as a table.
     pub fn document(&self, document: &Document) -> Result<()> {
         let text = match self.json {
-            true => serde_json::to_string_pretty(document)
-                .map_err(|error| {
-                    Error::new(Status::Failed, "cannot write the document").because(error)
-                })?
-                .to_owned()
-                + "\n",
+            true => {
+                serde_json::to_string_pretty(document)
+                    .map_err(|error| {
+                        Error::new(Status::Failed, "cannot write the document").because(error)
+                    })?
+                    .to_owned()
+                    + "\n"
+            }
             false if self.quiet => return Ok(()),
             false => table::render(document),
         };
@@ -55,7 +57,10 @@ impl Console {
     /// Prints data to stdout. A reader that has seen enough is no failure.
     pub fn data(&self, text: &str) -> Result<()> {
         let mut stdout = anstream::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.attempt(|| "cannot write to stdout".to_owned()),
         }

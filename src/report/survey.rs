@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use super::{Cause, Document, HostReport, Owner, Pinned, PlatformReport, Runs};
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::digest::Digest;
+use crate::emulator::elf;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
-use crate::emulator::elf;
 use crate::error::Result;
 use crate::host::{Host, Init};
 use crate::platform::{PLATFORMS, Platform, Target};
-use crate::probe::{self, Failure, Outcome, Probe};
+use crate::probe::{self, Failure, Outcome, Probe, Runner};
 
 /// Where to look.
 #[derive(Debug, Clone, Copy)]
@@ -223,7 +223,8 @@ impl<'a> Survey<'a> {
         supported
     }
 
-    fn runs(&self, platform: &Platform) -> bool {
+    /// Whether the platform runs, on whatever.
+    pub fn runs(&self, platform: &Platform) -> bool {
         self.outcome(platform.target()).is_some_and(Outcome::runs)
     }
 
@@ -280,7 +281,12 @@ impl<'a> Survey<'a> {
     }
 
     /// The one cause, in a word and in words.
-    fn explain(&self, target: &Target, failure: &Failure, winner: Option<&Entry>) -> (Cause, String) {
+    fn explain(
+        &self,
+        target: &Target,
+        failure: &Failure,
+        winner: Option<&Entry>,
+    ) -> (Cause, String) {
         let ours_behind = self
             .matching(target)
             .skip_while(|entry| winner.is_some_and(|winner| winner.name != entry.name))
@@ -292,21 +298,33 @@ impl<'a> Survey<'a> {
             Failure::NotPermitted(why) => (Cause::NotPermitted, why.clone()),
             Failure::TimedOut => (
                 Cause::Timeout,
-                format!("{interpreter} of rule {name} didn't end within {} s", probe::LIMIT.as_secs()),
+                format!(
+                    "{interpreter} of rule {name} didn't end within {} s",
+                    probe::LIMIT.as_secs()
+                ),
             ),
             Failure::NotRegistered => match (&self.instance, winner) {
                 (None, _) => (
                     Cause::Unmounted,
-                    format!("binfmt_misc isn't mounted at {}", self.scope.mount.display()),
+                    format!(
+                        "binfmt_misc isn't mounted at {}",
+                        self.scope.mount.display()
+                    ),
                 ),
                 (Some(instance), Some(_)) if !instance.enabled() => (
                     Cause::Disabled,
-                    format!("all rules are switched off ({}/status)", instance.dir().display()),
+                    format!(
+                        "all rules are switched off ({}/status)",
+                        instance.dir().display()
+                    ),
                 ),
                 (_, Some(entry)) if !entry.enabled => {
                     (Cause::Disabled, format!("rule {name} is switched off"))
                 }
-                _ => (Cause::NotRegistered, "no rule matches its programs".to_owned()),
+                _ => (
+                    Cause::NotRegistered,
+                    "no rule matches its programs".to_owned(),
+                ),
             },
             _ if ours_behind.is_some_and(|_| winner.is_some_and(|entry| !self.is_ours(entry))) => (
                 Cause::Shadowed,
@@ -322,10 +340,17 @@ impl<'a> Survey<'a> {
                     format!("rule {name}: {interpreter} needs files that an empty root lacks"),
                 ),
             },
-            Failure::EmulatorFailed(how) => {
-                (Cause::EmulatorFailed, format!("rule {name}, {interpreter}: {how}"))
-            }
+            Failure::EmulatorFailed(how) => (
+                Cause::EmulatorFailed,
+                format!("rule {name}, {interpreter}: {how}"),
+            ),
         }
+    }
+
+    /// Whether what ran has the bytes that its path in our store stands for.
+    pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
+        let promised = self.scope.store.digest_of_path(&runner.interpreter);
+        runner.is_file(&runner.interpreter) && runner.sha256().ok() == promised
     }
 
     fn running_bytes(&self, target: &Target) -> Running {

@@ -18,14 +18,23 @@ pub fn render(document: &Document) -> String {
         return String::new();
     };
     let mut text = String::new();
-    let short = |platform: &PlatformReport| platform.platform.trim_start_matches("linux/").to_owned();
+    let short =
+        |platform: &PlatformReport| platform.platform.trim_start_matches("linux/").to_owned();
     let of = |runs: Runs| -> Vec<String> {
-        platforms.iter().filter(|p| p.runs == runs).map(short).collect()
+        platforms
+            .iter()
+            .filter(|p| p.runs == runs)
+            .map(short)
+            .collect()
     };
     let (emulated, failing) = (of(Runs::Emulated), of(Runs::No));
     let native: Vec<String> = of(Runs::Native);
     // Writing to a String can't fail.
-    let _ = write!(text, "{BOLD}{}, Linux {}{BOLD:#}", host.platform, host.kernel);
+    let _ = write!(
+        text,
+        "{BOLD}{}, Linux {}{BOLD:#}",
+        host.platform, host.kernel
+    );
     if !native.is_empty() {
         let _ = write!(text, ": native {}", native.join(", "));
     }
@@ -35,7 +44,12 @@ pub fn render(document: &Document) -> String {
         n => writeln!(text, "{GOOD}{n} emulated:{GOOD:#} {}", emulated.join(", ")),
     };
     if !failing.is_empty() {
-        let _ = writeln!(text, "{BAD}{} can't run:{BAD:#} {}", failing.len(), failing.join(", "));
+        let _ = writeln!(
+            text,
+            "{BAD}{} can't run:{BAD:#} {}",
+            failing.len(),
+            failing.join(", ")
+        );
     }
     let _ = writeln!(text);
     table(&mut text, platforms);
@@ -44,11 +58,22 @@ pub fn render(document: &Document) -> String {
 
 fn table(text: &mut String, platforms: &[PlatformReport]) {
     let acted = platforms.iter().any(|platform| platform.action.is_some());
-    let mut head = vec!["PLATFORM", "RUNS", "RULE", "FLAGS", "OWNER", "QEMU", "AFTER BOOT"];
+    let mut head = vec![
+        "PLATFORM",
+        "RUNS",
+        "RULE",
+        "FLAGS",
+        "OWNER",
+        "QEMU",
+        "AFTER BOOT",
+    ];
     if acted {
         head.push("THIS RUN");
     }
-    let rows: Vec<Vec<String>> = platforms.iter().map(|platform| row(platform, acted)).collect();
+    let rows: Vec<Vec<String>> = platforms
+        .iter()
+        .map(|platform| row(platform, acted))
+        .collect();
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -71,7 +96,11 @@ fn table(text: &mut String, platforms: &[PlatformReport]) {
             Runs::Emulated => GOOD,
             Runs::No => BAD,
         };
-        let _ = writeln!(text, "{style}{}{style:#}", line(row.iter().map(String::as_str).collect()));
+        let _ = writeln!(
+            text,
+            "{style}{}{style:#}",
+            line(row.iter().map(String::as_str).collect())
+        );
         if let Some(detail) = &platform.detail {
             let _ = writeln!(text, "  {detail}");
         }

@@ -84,8 +84,7 @@ impl Plan {
     /// Whether the asked state holds already, in the kernel and in the file.
     pub fn is_done(&self, survey: &Survey<'_>, no_persist: bool) -> bool {
         let is_desired = |rule: &Rule| survey.desired.contains(rule);
-        self.work().next().is_none()
-            && (no_persist || self.rules_in_place().iter().all(is_desired))
+        self.work().next().is_none() && (no_persist || self.rules_in_place().iter().all(is_desired))
     }
 
     /// Says what would be done.
@@ -95,15 +94,25 @@ impl Plan {
             let text = match (step.action, &step.foreign, &step.emulator) {
                 (Some(Action::Native), ..) => format!("{name}: runs natively; nothing to do"),
                 (Some(Action::Kept), Some(rule), _) => {
-                    format!("{name}: runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)")
+                    format!(
+                        "{name}: runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)"
+                    )
                 }
                 (Some(Action::Kept), ..) => format!("{name}: in place; nothing to do"),
                 (_, _, None) => format!("{name}: QEMU {} has no emulator for it", release.qemu),
                 (Some(Action::Replaced), _, Some(emulator)) => {
-                    format!("{name}: would replace its rule; QEMU {}, {}", release.qemu, emulator.display())
+                    format!(
+                        "{name}: would replace its rule; QEMU {}, {}",
+                        release.qemu,
+                        emulator.display()
+                    )
                 }
                 (_, _, Some(emulator)) => {
-                    format!("{name}: would register QEMU {}, {}", release.qemu, emulator.display())
+                    format!(
+                        "{name}: would register QEMU {}, {}",
+                        release.qemu,
+                        emulator.display()
+                    )
                 }
             };
             context.console.note(&text);
@@ -151,9 +160,10 @@ impl Step {
                 None => self.wanted.push(wanted),
             }
         }
-        let replaces = self.wanted.iter().any(|wanted| {
-            !displaced(survey, wanted, replace).is_empty()
-        });
+        let replaces = self
+            .wanted
+            .iter()
+            .any(|wanted| !displaced(survey, wanted, replace).is_empty());
         self.action = Some(match (self.wanted.is_empty(), replaces) {
             (true, _) => Action::Kept,
             (false, true) => Action::Replaced,
@@ -174,7 +184,8 @@ fn rule_in_place(
     let entry = survey.winner(target)?;
     let displaced = displaced(survey, wanted, replace);
     let name = wanted.name(|name| {
-        survey.entries.iter().any(|entry| entry.name == name) && !displaced.iter().any(|d| d == name)
+        survey.entries.iter().any(|entry| entry.name == name)
+            && !displaced.iter().any(|d| d == name)
     });
     let alone = displaced.iter().all(|displaced| *displaced == entry.name);
     let same = entry.name == name

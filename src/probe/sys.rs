@@ -1,6 +1,7 @@
-//! One process that executes one probe as the only file of an empty root.
+//! All unsafe code of this crate: one process that executes one probe as the
+//! only file of an empty root, and one call to the C library.
 //!
-//! All unsafe code of this crate is here. Between fork and exec the child
+//! Between fork and exec the child
 //! calls only what is async-signal-safe, on memory prepared before the fork;
 //! what it changes (mounts, root, namespaces) is its own and dies with it.
 //! The kernel kills it when its parent dies, so that nothing is left behind.
@@ -47,8 +48,6 @@ pub enum End {
 pub struct Loaded {
     /// The program that runs: an emulator, or the probe itself.
     pub exe: File,
-    /// Its path as the kernel tells it.
-    pub path: PathBuf,
     /// argv[0], which for an emulator is its path as registered.
     pub argv0: PathBuf,
 }
@@ -174,7 +173,6 @@ impl Child {
         cmdline.truncate(cmdline.iter().position(|byte| *byte == 0)?);
         Some(Loaded {
             exe: File::open(proc("exe")).ok()?,
-            path: fs::read_link(proc("exe")).ok()?,
             argv0: PathBuf::from(std::ffi::OsString::from_vec(cmdline)),
         })
     }
@@ -312,6 +310,24 @@ fn check(result: c_int) -> Option<()> {
 
 fn identity_map(id: u32) -> String {
     format!("{id} {id} 1")
+}
+
+/// Makes a static binary look up hosts in files and DNS only, whatever
+/// nsswitch.conf says. To be called before anything else.
+///
+/// A static glibc loads the modules that nsswitch.conf names (`myhostname`,
+/// `resolve`) from the host, built against another glibc, and dies of SIGFPE.
+pub fn pin_name_services() {
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    {
+        use std::ffi::c_char;
+        unsafe extern "C" {
+            fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+        }
+        // SAFETY: both are NUL-terminated constants, and no other thread runs
+        // yet. A refusal leaves the host's own configuration.
+        unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+    }
 }
 
 fn pipe() -> io::Result<(File, OwnedFd)> {

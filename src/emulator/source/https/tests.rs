@@ -1,0 +1,617 @@
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::super::client::Settings;
+use super::super::tests::{fetched, release};
+use super::super::testserver::{Reply, Request, Server, Then};
+use super::*;
+use crate::error::{Error, Status};
+
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/server.crt");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/server.key");
+
+/// 256 KiB in which no two bytes in a row are alike.
+fn body() -> Vec<u8> {
+    (0..1 << 18).map(|i: u32| (i % 251) as u8).collect()
+}
+
+/// Blocks 0 and 1 are adjacent, 2 and 3 stand alone.
+fn pinned() -> Release {
+    let places = [
+        100..70_000,
+        70_000..150_000,
+        160_000..160_100,
+        200_000..262_144,
+    ];
+    release(&body(), places)
+}
+
+fn impatient() -> Client {
+    Client::with(Settings {
+        connect: Duration::from_secs(2),
+        idle: Duration::from_millis(300),
+        back_off: Duration::from_millis(2),
+        tries: 4,
+        proxies: false,
+        roots: || Ok(RootCertStore::empty()),
+    })
+}
+
+fn fetch(server: &Server, wanted: &[usize]) -> Result<(), Error> {
+    let source = Https::new(&impatient(), server.url("/x.deb"));
+    let release = pinned();
+    let got = fetched(&source, &release, wanted).map_err(Failure::into_error)?;
+    // Their digests were verified on the way; here it is that each came once.
+    let indices: Vec<_> = got.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indices, wanted);
+    Ok(())
+}
+
+fn fetch_error(server: &Server, wanted: &[usize]) -> Error {
+    fetch(server, wanted).expect_err("the fetch succeeded")
+}
+
+#[track_caller]
+fn assert_told(error: &Error, status: Status, words: &str) {
+    let line = error.line().to_string();
+    assert!(line.contains(words), "{line}");
+    assert_eq!(error.status(), status, "{line}");
+}
+
+#[test]
+fn adjacent_blocks_are_one_request_and_others_are_not() {
+    let server = Server::start(|_, request| Reply::honest(&body(), request));
+    fetch(&server, &[0, 1, 2, 3]).unwrap();
+    assert_eq!(
+        server.ranges(),
+        [(100, 150_000), (160_000, 160_100), (200_000, 262_144)]
+    );
+    let request = &server.requests()[0];
+    assert_eq!(request.line, "GET /x.deb HTTP/1.1");
+    assert_eq!(request.header("accept-encoding"), Some("identity"));
+    let agent = request.header("user-agent").unwrap();
+    assert_eq!(agent, format!("binfmtctl/{}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_server_that_ignores_ranges_is_read_once() {
+    let server = Server::start(|_, _| Reply::whole(&body()));
+    fetch(&server, &[0, 2, 3]).unwrap();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_whole_file_without_a_length_is_read_once_too() {
+    let server = Server::start(|_, _| Reply::new("200 OK", &body(), Then::Close));
+    fetch(&server, &[1, 3]).unwrap();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_whole_file_that_breaks_off_is_taken_up_again() {
+    let server = Server::start(|nth, _| match nth {
+        0 => Reply::whole(&body()).cut(100_000, Then::Close),
+        _ => Reply::whole(&body()),
+    });
+    fetch(&server, &[1, 3]).unwrap();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn what_isnt_there_is_told_at_once() {
+    for status in [
+        "404 Not Found",
+        "403 Forbidden",
+        "416 Range Not Satisfiable",
+        "204 No Content",
+    ] {
+        let server = Server::start(move |_, _| Reply::status(status));
+        let error = fetch_error(&server, &[0]);
+        assert_told(&error, Status::Unreachable, status);
+        assert_told(&error, Status::Unreachable, &server.url("/x.deb"));
+        assert_eq!(server.requests().len(), 1, "{status} was tried again");
+    }
+}
+
+#[test]
+fn overload_passes() {
+    for status in [
+        "500 Oops",
+        "503 Service Unavailable\r\nretry-after: 0",
+        "429 Slow Down",
+    ] {
+        let server = Server::start(move |nth, request| match nth {
+            0 | 1 => Reply::status(status),
+            _ => Reply::honest(&body(), request),
+        });
+        fetch(&server, &[0]).unwrap();
+        assert_eq!(server.requests().len(), 3, "{status}");
+    }
+}
+
+#[test]
+fn overload_that_doesnt_pass_is_told_after_four_tries() {
+    let server = Server::start(|_, _| Reply::status("502 Bad Gateway"));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "502 Bad Gateway",
+    );
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn a_server_may_name_the_wait() {
+    let server = Server::start(|nth, request| match nth {
+        0 => Reply::status("503 Busy\r\nretry-after: 1"),
+        _ => Reply::honest(&body(), request),
+    });
+    let start = Instant::now();
+    fetch(&server, &[0]).unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_broken_download_goes_on_where_it_stopped() {
+    let server = Server::start(|nth, request| match nth {
+        0 => Reply::honest(&body(), request).cut(50_000, Then::Close),
+        _ => Reply::honest(&body(), request),
+    });
+    fetch(&server, &[0, 1]).unwrap();
+    assert_eq!(server.ranges(), [(100, 150_000), (100_000, 150_000)]);
+}
+
+#[test]
+fn progress_makes_up_for_failures() {
+    // Six failures, but no more than three without 79,900 bytes between them.
+    let server = Server::start(|nth, request| {
+        let (start, end) = request.range().unwrap();
+        match nth {
+            0..3 | 4..6 => Reply::status("500 Oops"),
+            3 => Reply::honest(&body(), request).cut(70_000, Then::Close),
+            _ => {
+                assert_eq!((start, end), (80_000, 150_000));
+                Reply::honest(&body(), request)
+            }
+        }
+    });
+    fetch(&server, &[0, 1]).unwrap();
+    assert_eq!(server.requests().len(), 7);
+}
+
+#[test]
+fn a_download_that_never_gets_on_ends() {
+    let server = Server::start(|_, request| {
+        Reply::honest(&body(), request).cut(asked(request) - 1, Then::Close)
+    });
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "broke off at byte 104",
+    );
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn more_than_asked_is_refused() {
+    let chunked = "206 Partial\r\ncontent-range: bytes 100-69999/262144\r\nconnection: close";
+    let server = Server::start(move |_, _| Reply::new(chunked, &body()[100..70_001], Then::Close));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "more than it was asked for",
+    );
+
+    let server = Server::start(|_, _| {
+        let head = "206 Partial\r\ncontent-length: 80000\r\ncontent-range: bytes 100-69999/262144";
+        Reply::new(head, &body()[100..80_100], Then::Next)
+    });
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "contradicts",
+    );
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn endless_bodies_are_cut_off() {
+    let server = Server::start(|_, _| {
+        let then = Then::Repeat(&[7; 4096], Duration::ZERO);
+        Reply::new("200 OK", &body(), then)
+    });
+    assert_told(
+        &fetch_error(&server, &[3]),
+        Status::Unreachable,
+        "more than it was asked for",
+    );
+}
+
+#[test]
+fn an_answer_about_other_bytes_is_refused() {
+    let ranges = [
+        "bytes 101-70000/262144",
+        "bytes 100-69999/9",
+        "bytes 0-9/262144",
+        "lines 1-2/3",
+    ];
+    for range in ranges {
+        let server = Server::start(move |_, _| {
+            let head = format!("206 Partial\r\ncontent-length: 69900\r\ncontent-range: {range}");
+            Reply::new(&head, &body()[101..70_001], Then::Next)
+        });
+        let error = fetch_error(&server, &[0]);
+        let told = error.line().to_string();
+        assert!(
+            told.contains("answered") || told.contains("has 9 bytes, not 262144"),
+            "{told}"
+        );
+        assert_eq!(server.requests().len(), 1);
+    }
+    let server =
+        Server::start(|_, _| Reply::new("206 Partial\r\ncontent-length: 3", b"abc", Then::Next));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "206 with content range \"\"",
+    );
+}
+
+#[test]
+fn a_login_page_isnt_the_file() {
+    let server = Server::start(|_, _| Reply::whole(b"<html>Please log in"));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Integrity,
+        "19 bytes, not 262144",
+    );
+}
+
+#[test]
+fn encoded_answers_are_refused() {
+    let server =
+        Server::start(|_, _| Reply::new("200 OK\r\ncontent-encoding: gzip", b"x", Then::Close));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "content encoding gzip",
+    );
+}
+
+#[test]
+fn wrong_bytes_are_an_integrity_failure_and_not_asked_for_again() {
+    let server = Server::start(|_, request| {
+        let mut body = body();
+        body[120_000] ^= 1;
+        Reply::honest(&body, request)
+    });
+    let error = fetch_error(&server, &[0, 1]);
+    assert_told(&error, Status::Integrity, "block 1 of");
+    assert_told(&error, Status::Integrity, &server.url("/x.deb"));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_receiver_that_fails_ends_the_fetch_as_it_is() {
+    let server = Server::start(|_, request| Reply::honest(&body(), request));
+    let source = Https::new(&impatient(), server.url("/x.deb"));
+    let mut calls = 0;
+    let failure = source.fetch(&pinned(), &[0, 2], &mut |_, _| {
+        calls += 1;
+        Err(Error::new(Status::Failed, "the disk is full"))
+    });
+    let Err(Failure::Deliver(error)) = failure else {
+        panic!("{failure:?}")
+    };
+    assert_eq!((error.reason().as_str(), calls), ("the disk is full", 1));
+}
+
+fn asked(request: &Request) -> usize {
+    let (start, end) = request.range().unwrap();
+    end - start
+}
+
+#[test]
+fn servers_that_keep_one_waiting_are_given_up() {
+    type Script = fn(usize, &Request) -> Reply;
+    let scripts: [(Script, &str); 3] = [
+        (
+            |_, _| Reply {
+                bytes: Vec::new(),
+                then: Then::Hang,
+            },
+            "no answer from 127.0.0.1 within 0.3 s",
+        ),
+        (
+            |_, request| Reply::honest(&body(), request).cut(asked(request), Then::Hang),
+            "nothing came for 0.3 s",
+        ),
+        (
+            |_, request| {
+                let then = Then::Repeat(b"x", Duration::from_millis(5));
+                Reply::honest(&body(), request).cut(asked(request), then)
+            },
+            "bytes came in 0.3 s",
+        ),
+    ];
+    for (script, words) in scripts {
+        let server = Server::start(script);
+        let start = Instant::now();
+        assert_told(&fetch_error(&server, &[0]), Status::Unreachable, words);
+        assert_eq!(server.requests().len(), 4, "{words}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{words}");
+    }
+}
+
+#[test]
+fn endless_headers_are_cut_off() {
+    let server = Server::start(|_, _| Reply {
+        bytes: b"HTTP/1.1 200 OK\r\nx-more: ".to_vec(),
+        then: Then::Repeat(&[b'x'; 64 * 1024], Duration::ZERO),
+    });
+    let client = Client::with(Settings {
+        idle: Duration::from_secs(5),
+        tries: 1,
+        ..impatient().settings().clone()
+    });
+    let source = Https::new(&client, server.url("/x.deb"));
+    let error = fetched(&source, &pinned(), &[0]).unwrap_err().into_error();
+    assert_told(&error, Status::Unreachable, "127.0.0.1 broke off: ");
+}
+
+#[test]
+fn a_receiver_may_take_its_time() {
+    let server = Server::start(|_, request| Reply::honest(&body(), request));
+    let source = Https::new(&impatient(), server.url("/x.deb"));
+    let slow = &mut |_, _| {
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(())
+    };
+    source
+        .fetch(&pinned(), &[0, 1], slow)
+        .map_err(Failure::into_error)
+        .unwrap();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_redirect_is_followed_with_its_range() {
+    let server = Server::start(|nth, request| match nth {
+        0 => Reply::status("302 Found\r\nlocation: /pool/x.deb"),
+        _ => Reply::honest(&body(), request),
+    });
+    fetch(&server, &[2]).unwrap();
+    assert_eq!(server.requests()[1].line, "GET /pool/x.deb HTTP/1.1");
+    assert_eq!(server.ranges(), [(160_000, 160_100); 2]);
+}
+
+#[test]
+fn a_redirect_loop_ends_after_five() {
+    let server = Server::start(|_, _| Reply::status("302 Found\r\nlocation: /x.deb"));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "more than 5 times",
+    );
+    assert_eq!(server.requests().len(), 6);
+}
+
+#[test]
+fn a_redirect_out_of_the_web_is_refused() {
+    let server = Server::start(|_, _| Reply::status("302 Found\r\nlocation: ftp://127.0.0.1/x"));
+    assert_told(
+        &fetch_error(&server, &[0]),
+        Status::Unreachable,
+        "redirects to ftp:",
+    );
+}
+
+#[test]
+fn nobody_there_is_told_in_plain_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://me:secret@{}/x", listener.local_addr().unwrap());
+    drop(listener);
+    let source = Https::new(&impatient(), url);
+    let error = fetched(&source, &pinned(), &[0]).unwrap_err().into_error();
+    assert_told(
+        &error,
+        Status::Unreachable,
+        "cannot connect to 127.0.0.1: Connection refused",
+    );
+    assert!(!error.line().to_string().contains("secret"), "{error}");
+}
+
+#[test]
+fn an_unknown_name_is_told_in_plain_words() {
+    let source = Https::new(&impatient(), "http://no-such-host.invalid/x".into());
+    let error = fetched(&source, &pinned(), &[0]).unwrap_err().into_error();
+    assert_told(
+        &error,
+        Status::Unreachable,
+        "the name no-such-host.invalid isn't known",
+    );
+}
+
+fn certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(CERTIFICATE).unwrap()
+}
+
+fn tls(reply: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Server {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate()],
+            PrivateKeyDer::from_pem_file(KEY).unwrap(),
+        )
+        .unwrap();
+    Server::start_tls(config, reply)
+}
+
+fn trusting() -> Client {
+    Client::with(Settings {
+        roots: || {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate()).unwrap();
+            Ok(roots)
+        },
+        ..impatient().settings().clone()
+    })
+}
+
+#[test]
+fn https_works_with_a_trusted_certificate() {
+    let server = tls(|_, request| Reply::honest(&body(), request));
+    let source = Https::new(&trusting(), server.url("/x.deb"));
+    assert_eq!(fetched(&source, &pinned(), &[0, 1, 2]).unwrap().len(), 3);
+}
+
+#[test]
+fn a_certificate_that_nobody_signed_is_refused_at_once() {
+    let server = tls(|_, request| Reply::honest(&body(), request));
+    let error = fetch_error(&server, &[0]);
+    assert_told(&error, Status::Unreachable, "certificate isn't valid here");
+    assert_told(&error, Status::Unreachable, "SSL_CERT_FILE");
+}
+
+#[test]
+fn https_is_never_led_to_plain_http() {
+    let plain = Server::start(|_, request| Reply::honest(&body(), request));
+    let location = plain.url("/x.deb");
+    let server = tls(move |_, _| Reply::status(&format!("302 Found\r\nlocation: {location}")));
+    let source = Https::new(&trusting(), server.url("/x.deb"));
+    let error = fetched(&source, &pinned(), &[0]).unwrap_err().into_error();
+    assert_told(
+        &error,
+        Status::Unreachable,
+        "from https to plain http, at 127.0.0.1",
+    );
+    assert!(plain.requests().is_empty());
+}
+
+/// Fetches one block in a process with other environment variables, with the
+/// settings that the command has; what it says at the end.
+fn in_environment(url: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    for variable in ["all_proxy", "http_proxy", "https_proxy", "no_proxy"] {
+        command
+            .env_remove(variable)
+            .env_remove(variable.to_uppercase());
+    }
+    let output = command
+        .args([
+            "--exact",
+            "emulator::source::https::tests::child",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("BINFMTCTL_TEST_URL", url)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = text
+        .lines()
+        .find_map(|line| line.split_once("child says: "));
+    said.unwrap_or_else(|| panic!("{text}")).1.to_owned()
+}
+
+#[test]
+#[ignore = "run by the tests below, each in an environment of its own"]
+fn child() {
+    let url = std::env::var("BINFMTCTL_TEST_URL").unwrap();
+    let source = Https::new(&Client::new(), url);
+    let said = match fetched(&source, &pinned(), &[2]) {
+        Ok(_) => "fetched".to_owned(),
+        Err(failure) => failure.into_error().line().to_string(),
+    };
+    writeln!(std::io::stdout(), "\nchild says: {said}").unwrap();
+}
+
+#[test]
+fn the_environment_names_the_proxy_in_either_case() {
+    for (variable, scheme) in [
+        ("http_proxy", "http://"),
+        ("HTTP_PROXY", ""),
+        ("all_proxy", "http://"),
+    ] {
+        let proxy = Server::start(|_, request| Reply::honest(&body(), request));
+        let address = proxy
+            .url("")
+            .replace("http://", &format!("{scheme}me:secret@"));
+        let said = in_environment("http://archive.invalid/x", &[(variable, &address)]);
+        assert_eq!(said, "fetched", "{variable}={address}");
+        let request = &proxy.requests()[0];
+        assert_eq!(request.line, "GET http://archive.invalid/x HTTP/1.1");
+        assert_eq!(
+            request.header("proxy-authorization"),
+            Some("Basic bWU6c2VjcmV0")
+        );
+    }
+}
+
+#[test]
+fn no_proxy_goes_past_the_proxy() {
+    let server = Server::start(|_, request| Reply::honest(&body(), request));
+    let proxy = Server::start(|_, _| Reply::status("403 Forbidden"));
+    let variables = [
+        ("http_proxy", proxy.url("")),
+        ("no_proxy", "localhost,127.0.0.0/8".into()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(in_environment(&server.url("/x"), &variables), "fetched");
+    assert!(proxy.requests().is_empty());
+}
+
+#[test]
+fn https_goes_through_the_proxy_and_its_refusal_is_told() {
+    let proxy = Server::start(|_, _| Reply::status("407 Proxy Authentication Required"));
+    let address = proxy.url("").replace("http://", "http://me:secret@");
+    let said = in_environment("https://archive.invalid/x", &[("https_proxy", &address)]);
+    let request = &proxy.requests()[0];
+    assert_eq!(request.line, "CONNECT archive.invalid:443 HTTP/1.1");
+    assert_eq!(
+        request.header("proxy-authorization"),
+        Some("Basic bWU6c2VjcmV0")
+    );
+    assert!(said.contains("proxy auth"), "{said}");
+    assert!(said.contains("is https_proxy=http://127.0.0.1:"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_proxy_that_cant_be_used_is_named() {
+    let said = in_environment(
+        "http://archive.invalid/x",
+        &[("all_proxy", "socks5://127.0.0.1:1")],
+    );
+    assert!(
+        said.contains("is all_proxy=socks5://127.0.0.1:1 right?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn ssl_cert_file_names_whom_to_trust() {
+    let server = tls(|_, request| Reply::honest(&body(), request));
+    let url = server.url("/x");
+    assert_eq!(
+        in_environment(&url, &[("SSL_CERT_FILE", CERTIFICATE)]),
+        "fetched"
+    );
+    let said = in_environment(&url, &[("SSL_CERT_FILE", "/nonexistent.pem")]);
+    assert!(
+        said.contains("SSL_CERT_FILE names /nonexistent.pem"),
+        "{said}"
+    );
+}
