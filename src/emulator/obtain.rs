@@ -73,7 +73,7 @@ pub fn obtain(
     store: &Store,
     release: &Release,
     emulators: &[&Emulator],
-    sources: &[Box<dyn Source + Send + Sync>],
+    sources: &[Box<dyn Source>],
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let mut work = Vec::new();
@@ -107,7 +107,7 @@ fn binary(emulator: &Emulator) -> String {
 fn fetch_and_decode(
     release: &Release,
     work: &[Work<'_>],
-    sources: &[Box<dyn Source + Send + Sync>],
+    sources: &[Box<dyn Source>],
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let workers = thread::available_parallelism()
@@ -156,7 +156,7 @@ fn fetch_and_decode(
 fn fetch(
     release: &Release,
     missing: &mut BTreeSet<usize>,
-    sources: &[Box<dyn Source + Send + Sync>],
+    sources: &[Box<dyn Source>],
     observe: &(dyn Fn(Event<'_>) + Sync),
     deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
 ) -> Result<()> {

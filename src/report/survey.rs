@@ -118,7 +118,10 @@ impl<'a> Survey<'a> {
 
     /// The entries that match a target's programs, in the kernel's order,
     /// switched on or not.
-    pub fn matching(&self, target: &Target) -> impl Iterator<Item = &Entry> {
+    pub fn matching<'s>(
+        &'s self,
+        target: &'static Target,
+    ) -> impl Iterator<Item = &'s Entry> + use<'s, 'a> {
         let header = Probe::of(target).image();
         self.entries
             .iter()
@@ -126,7 +129,7 @@ impl<'a> Survey<'a> {
     }
 
     /// The entry that ran the probe, or would have.
-    pub fn winner(&self, target: &Target) -> Option<&Entry> {
+    pub fn winner(&self, target: &'static Target) -> Option<&Entry> {
         let outcome = self.outcome(target)?;
         let ran = outcome.runner.as_ref();
         if ran.is_some_and(|runner| runner.native) {
@@ -283,7 +286,7 @@ impl<'a> Survey<'a> {
     /// The one cause, in a word and in words.
     fn explain(
         &self,
-        target: &Target,
+        target: &'static Target,
         failure: &Failure,
         winner: Option<&Entry>,
     ) -> (Cause, String) {

@@ -176,7 +176,7 @@ impl Step {
 /// from the right bytes, under the right name, and nothing of ours is in the way.
 fn rule_in_place(
     survey: &Survey<'_>,
-    target: &Target,
+    target: &'static Target,
     wanted: &Wanted,
     replace: bool,
 ) -> Option<Rule> {

@@ -28,7 +28,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
 
 /// A place that the blocks of one pinned artifact can be read from.
-pub trait Source {
+pub trait Source: Send + Sync {
     /// What a person calls it: `https://host/path`, `the host's apt`, `/srv/x.deb`.
     fn name(&self) -> String;
 
