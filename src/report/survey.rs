@@ -324,10 +324,7 @@ impl<'a> Survey<'a> {
                 (_, Some(entry)) if !entry.enabled => {
                     (Cause::Disabled, format!("rule {name} is switched off"))
                 }
-                _ => (
-                    Cause::NotRegistered,
-                    "no rule matches its programs".to_owned(),
-                ),
+                _ => (Cause::NotRegistered, "no rule is for it".to_owned()),
             },
             _ if ours_behind.is_some_and(|_| winner.is_some_and(|entry| !self.is_ours(entry))) => (
                 Cause::Shadowed,
