@@ -1,3 +1,5 @@
+//! A host in a directory, with programs that stand in for apt's; and the real apt once.
+
 use super::super::tests::{fetched, release};
 use super::*;
 
