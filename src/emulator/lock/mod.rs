@@ -16,10 +16,10 @@ use std::path::Path;
 use self::contents::{MAX_STREAM, Piece, Stream};
 use self::deb::{Compression, Control, Member};
 use super::elf::Unfit;
-use super::manifest::{
-    Block, Encoding, MAX_LENGTH, Release, is_file_name, is_package, is_qemu_version, is_suite,
-    is_url, is_version,
+use super::manifest::words::{
+    is_file_name, is_package, is_qemu_version, is_suite, is_url, is_version,
 };
+use super::manifest::{Block, Encoding, MAX_LENGTH, Release};
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::{PLATFORMS, Platform};
