@@ -213,3 +213,6 @@ fn qemu_version(upstream: &str) -> &str {
     let (qemu, _) = upstream.split_once('+').unwrap_or((upstream, ""));
     qemu
 }
+
+#[cfg(test)]
+mod tests;
