@@ -38,7 +38,7 @@ pub enum LockError {
     Xz(XzError),
     /// What the blocks decode to.
     #[error("cannot read what it holds: {0}")]
-    Content(#[source] io::Error),
+    Content(io::Error),
     /// A block or all of them that decode to too much.
     #[error("it decodes to more than an emulator package can hold")]
     TooLarge,

@@ -364,6 +364,15 @@ fn files_that_cant_be_pinned_are_named_with_the_reason() {
     assert_eq!(status, Status::Integrity);
     assert!(reason.ends_with("it is cut short"), "{reason}");
 
+    let mut flipped = whole;
+    let at = pin(&flipped).unwrap().blocks[0].offset as usize;
+    flipped[at] ^= 1;
+    let (status, reason) = line(&flipped);
+    assert_eq!(status, Status::Integrity);
+    let end = ": cannot read what it holds: its xz data is damaged";
+    assert!(reason.ends_with(end), "{reason}");
+    assert_eq!(reason.matches("damaged").count(), 1, "{reason}");
+
     let absent = lock(&directory.path().join("absent"), Vec::new(), None).unwrap_err();
     assert_eq!(absent.status(), Status::Failed);
     assert!(lock(directory.path(), Vec::new(), None).is_err());

@@ -1,8 +1,9 @@
 //! The manifest's text, read strictly.
 //!
 //! A manifest may come from anybody's hand, and what it says ends up in read
-//! offsets, paths and command lines. So nothing passes that isn't as expected: unknown keys, names with slashes, blocks that overlap or leave the
-//! artifact, emulators that leave the stream. Every refusal names the line.
+//! offsets, paths and command lines. So nothing passes that isn't as expected:
+//! unknown keys, names with slashes, blocks that overlap or leave the artifact,
+//! emulators that leave the stream. Every refusal names the line.
 
 use std::ops::Range;
 
