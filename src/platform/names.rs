@@ -52,6 +52,8 @@ pub struct UnknownName {
 
 /// Reads platform names, separated by commas or white space in any word.
 /// No words mean the engine set, `all` too; `all-targets` means everything.
+/// Words that hold no name, an empty variable of a script, are an error: they
+/// must not mean everything.
 pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Request, UnknownName> {
     let mut named = Vec::new();
     let mut request = None;
@@ -73,7 +75,13 @@ pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Request, UnknownName> {
     }
     Ok(match request {
         Some(request) => request,
-        None if named.is_empty() => Request::Engine,
+        None if words.is_empty() => Request::Engine,
+        None if named.is_empty() => {
+            return Err(UnknownName {
+                name: String::new(),
+                suggestion: None,
+            });
+        }
         None => {
             let unique = Request::Named(named).platforms();
             Request::Named(unique)
@@ -218,6 +226,7 @@ mod tests {
                 .starts_with("unknown platform 'windows/amd64'")
         );
         assert!(parse(&["linux/arm64/../x"]).is_err());
+        assert!(parse(&[""]).is_err() && parse(&[" , "]).is_err());
         assert!(parse(&["zzzzqqqq"]).unwrap_err().suggestion.is_none());
     }
 }
