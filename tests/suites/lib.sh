@@ -47,6 +47,8 @@ check() {
     fi
 }
 
+not() { ! "$@"; }
+
 # expect NAME WANTED COMMAND...: passes when stdout is exactly WANTED.
 expect() {
     local name=$1 wanted=$2 got status=0
