@@ -5,18 +5,21 @@
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::error::{IoContext, Result};
+
+const PREFIX: &str = ".binfmtctl-";
+const SUFFIX: &str = ".tmp";
 
 /// A file in the making: it gets its name only through [`Staged::publish`],
 /// and is removed if it never does.
 #[derive(Debug)]
 pub struct Staged {
     file: NamedTempFile,
-    to: std::path::PathBuf,
+    to: PathBuf,
 }
 
 impl Staged {
@@ -25,8 +28,8 @@ impl Staged {
         let dir = parent(to);
         make_dir(dir)?;
         let file = tempfile::Builder::new()
-            .prefix(".binfmtctl-")
-            .suffix(".tmp")
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
             .tempfile_in(dir)
             .attempt(|| format!("cannot create a file in {}", dir.display()))?;
         Ok(Self {
@@ -88,6 +91,13 @@ pub fn remove(path: &Path) -> Result<bool> {
             .attempt(|| format!("cannot remove {}", path.display()))
             .map(|()| true),
     }
+}
+
+/// Whether a killed run may have left this file behind: no file in the making
+/// is anybody else's while the caller holds the lock on its directory.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
 /// Makes a directory and its parents, each entry made to last.

@@ -60,8 +60,19 @@ pub fn read(path: &Path) -> Result<Vec<Rule>> {
 }
 
 /// Makes the file at `path` say exactly these rules; no rules, no file.
-/// Returns whether anything had to be written.
+/// Returns whether anything had to be written. What a killed run left beside
+/// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
+    for file in path
+        .parent()
+        .into_iter()
+        .flat_map(|dir| dir.read_dir().into_iter().flatten())
+    {
+        let file = file.attempt(|| format!("cannot list the directory of {}", path.display()))?;
+        if durable::is_temporary(&file.path()) {
+            durable::remove(&file.path())?;
+        }
+    }
     if rules.is_empty() {
         return durable::remove(path);
     }
@@ -85,7 +96,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("binfmt.d/zz.conf");
         let rules = vec![LINE.parse().unwrap()];
+        let left_behind = dir.path().join("binfmt.d/.binfmtctl-killed.tmp");
+        durable::write(&left_behind, b"", 0o600).unwrap();
         assert!(write(&path, &rules).unwrap());
+        assert!(!left_behind.exists());
         assert_eq!(read(&path).unwrap(), rules);
         assert!(!write(&path, &rules).unwrap(), "the second time is nothing");
         assert!(write(&path, &[]).unwrap());

@@ -15,7 +15,7 @@ use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::statfs::{FsType, statfs};
 
@@ -89,15 +89,13 @@ impl Instance {
             )
             .hint("it takes Linux 6.7 or later; leave --userns out to change the host's rules"));
         }
-        let before = Self::find(dir);
-        mount(dir)?;
-        let own = Self::find(dir).ok_or_else(|| not_an_instance(dir))?;
-        if before.is_some_and(|before| before.device == own.device) {
-            // It was ours already; two mounts would be one too many.
-            nix::mount::umount2(dir, MntFlags::MNT_DETACH)
-                .attempt(|| format!("cannot unmount the second copy at {}", dir.display()))?;
+        match try_mount(dir) {
+            // The kernel doesn't put a file system twice on one place: the
+            // topmost mount is this namespace's own instance already.
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(mount_failed(dir, errno)),
         }
-        Ok(own)
+        Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
 
     /// Where it is mounted.
@@ -257,19 +255,17 @@ fn not_an_instance(dir: &Path) -> Error {
     ))
 }
 
-/// Mounts binfmt_misc in this mount namespace, loading the module if need be.
+/// Mounts binfmt_misc in this mount namespace.
 fn mount(dir: &Path) -> Result<()> {
+    try_mount(dir).map_err(|errno| mount_failed(dir, errno))
+}
+
+/// Mounts it, loading the module if need be.
+fn try_mount(dir: &Path) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let once = || {
-        nix::mount::mount(
-            Some("binfmt_misc"),
-            dir,
-            Some("binfmt_misc"),
-            flags,
-            None::<&str>,
-        )
-    };
-    let mounted = match once() {
+    let name = Some("binfmt_misc");
+    let once = || nix::mount::mount(name, dir, name, flags, None::<&str>);
+    match once() {
         // Before Linux 5.18 the directory comes with the module; where the
         // kernel can't load modules by itself, modprobe sometimes can.
         Err(Errno::ENODEV | Errno::ENOENT) => {
@@ -277,18 +273,18 @@ fn mount(dir: &Path) -> Result<()> {
             once()
         }
         mounted => mounted,
-    };
-    let attempt = || format!("cannot mount binfmt_misc at {}", dir.display());
-    match mounted {
-        Err(errno @ (Errno::ENODEV | Errno::ENOENT)) => Err(Error::new(
-            Status::Unsupported,
-            attempt(),
-        )
-        .because(io::Error::from(errno))
-        .hint("this kernel has no binfmt_misc, or can't load it; try `modprobe binfmt_misc`, or a kernel with CONFIG_BINFMT_MISC")),
-        Err(errno @ (Errno::EPERM | Errno::EACCES)) => Err(Error::io(attempt(), errno.into())
-            .hint("it takes root with CAP_SYS_ADMIN: run it as root on the host, or in a privileged container")),
-        mounted => mounted.attempt(attempt),
+    }
+}
+
+fn mount_failed(dir: &Path, errno: Errno) -> Error {
+    let attempt = format!("cannot mount binfmt_misc at {}", dir.display());
+    match errno {
+        Errno::ENODEV | Errno::ENOENT => Error::new(Status::Unsupported, attempt)
+            .because(io::Error::from(errno))
+            .hint("this kernel has no binfmt_misc, or can't load it; try `modprobe binfmt_misc`, or a kernel with CONFIG_BINFMT_MISC"),
+        Errno::EPERM | Errno::EACCES => Error::io(attempt, errno.into())
+            .hint("it takes root with CAP_SYS_ADMIN: run it as root on the host, or in a privileged container"),
+        _ => Error::io(attempt, errno.into()),
     }
 }
 

@@ -5,17 +5,15 @@
 //! leaves a rule that was proved.
 
 use super::instance::{Instance, Lock};
-use super::rule::{Pattern, Rule};
-use crate::binfmt::Flags;
+use super::rule::{Flags, Pattern, Rule};
 use crate::error::{Error, Result, Status};
+use crate::platform::Target;
 
 /// A rule that still needs a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The target, `aarch64`.
-    pub target: &'static str,
-    /// What it matches.
-    pub pattern: Pattern,
+    /// What it is for.
+    pub target: &'static Target,
     /// The emulator's path.
     pub interpreter: String,
     /// How the kernel starts it.
@@ -23,11 +21,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// What it matches.
+    pub fn pattern(&self) -> Pattern {
+        Pattern {
+            offset: 0,
+            magic: self.target.magic.to_vec(),
+            mask: Some(self.target.mask.to_vec()),
+        }
+    }
+
     /// The rule under this name.
     pub fn named(&self, name: impl Into<String>) -> Rule {
         Rule {
             name: name.into(),
-            pattern: self.pattern.clone(),
+            pattern: self.pattern(),
             interpreter: self.interpreter.clone(),
             flags: self.flags,
         }
@@ -36,8 +43,8 @@ impl Wanted {
     /// `qemu-<target>`, which scripts and engines look for, unless `taken`
     /// says that somebody else has it; then `binfmtctl-<target>`.
     pub fn name(&self, taken: impl Fn(&str) -> bool) -> String {
-        match format!("qemu-{}", self.target) {
-            usual if taken(&usual) => format!("binfmtctl-{}", self.target),
+        match format!("qemu-{}", self.target.name) {
+            usual if taken(&usual) => format!("binfmtctl-{}", self.target.name),
             usual => usual,
         }
     }
@@ -79,14 +86,14 @@ pub fn switch(
     };
     if is_present(&rule.name) {
         let interim = (1..100)
-            .map(|n| format!("binfmtctl-{}.new{n}", wanted.target))
+            .map(|n| format!("binfmtctl-{}.new{n}", wanted.target.name))
             .find(|name| !is_present(name))
             .ok_or_else(|| {
                 Error::new(
                     Status::Failed,
                     format!(
                         "every name for an interim rule of {} is taken",
-                        wanted.target
+                        wanted.target.name
                     ),
                 )
             })?;

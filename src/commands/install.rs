@@ -6,6 +6,9 @@
 
 mod plan;
 
+use std::fs::File;
+use std::io::Read;
+
 use plan::{Plan, Step};
 
 use super::{Context, Reply, load_manifest, parse_platforms};
@@ -51,7 +54,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     context.require_rights()?;
     let lock = context.store.lock()?;
-    let done = run.carry_out(pinned, &source);
+    let done = run.carry_out(&survey, &plan, pinned, &source);
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     context.store.sweep(&lock, &after.used_emulators())?;
@@ -100,8 +103,14 @@ impl Run<'_> {
     }
 
     /// The part that changes something, under the store's lock.
-    fn carry_out(&self, pinned: &Release, source: &Choice) -> Result<(Plan, Changes)> {
-        let release = self.fetch(pinned, source)?;
+    fn carry_out(
+        &self,
+        survey: &Survey<'_>,
+        plan: &Plan,
+        pinned: &Release,
+        source: &Choice,
+    ) -> Result<(Plan, Changes)> {
+        let release = self.fetch(survey, plan, pinned, source)?;
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
@@ -131,19 +140,25 @@ impl Run<'_> {
 
     /// Brings the planned emulators into the store, and says of which release
     /// they are: the pinned one, unless it can't be had.
-    fn fetch(&self, pinned: &Release, source: &Choice) -> Result<Release> {
+    fn fetch(
+        &self,
+        survey: &Survey<'_>,
+        plan: &Plan,
+        pinned: &Release,
+        source: &Choice,
+    ) -> Result<Release> {
         let failed = match source {
             Choice::Distro => None,
             source => {
                 let sources = candidates(source, pinned, self.args.mirror.as_deref())?;
-                match self.obtain(pinned, &sources) {
+                match self.obtain(plan, pinned, &sources) {
                     Ok(()) => return Ok(pinned.clone()),
                     Err(error) if *source == Choice::Auto && is_the_sources(&error) => Some(error),
                     Err(error) => return Err(error),
                 }
             }
         };
-        self.fetch_from_distribution()
+        self.fetch_from_distribution(survey)
             .map_err(|error| match failed {
                 None => error,
                 Some(failed) => {
@@ -160,7 +175,7 @@ impl Run<'_> {
 
     /// The last resort: the distribution's own QEMU, whose digest comes from
     /// the index that apt has verified with the distribution's keys.
-    fn fetch_from_distribution(&self) -> Result<Release> {
+    fn fetch_from_distribution(&self, survey: &Survey<'_>) -> Result<Release> {
         let dir = tempfile::tempdir().attempt(|| "cannot make a temporary directory".to_owned())?;
         let architecture = self.context.host.architecture()?;
         let apt = Apt::pinned();
@@ -169,7 +184,8 @@ impl Run<'_> {
             let taken = package.and_then(|package| {
                 let release = pin(&package.path, Vec::new(), None)?;
                 let file = Choice::Path(package.path.clone());
-                self.obtain(&release, &candidates(&file, &release, None)?)?;
+                let plan = self.plan(survey, &release);
+                self.obtain(&plan, &release, &candidates(&file, &release, None)?)?;
                 self.context.console.note(&format!(
                     "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
                     package.package, package.version, release.qemu
@@ -189,9 +205,7 @@ impl Run<'_> {
         }))
     }
 
-    fn obtain(&self, release: &Release, sources: &[Box<dyn Source>]) -> Result<()> {
-        let survey = self.survey()?;
-        let plan = self.plan(&survey, release);
+    fn obtain(&self, plan: &Plan, release: &Release, sources: &[Box<dyn Source>]) -> Result<()> {
         let emulators: Vec<&Emulator> = plan
             .work()
             .filter_map(|step| release.emulator(step.platform.emulator))
@@ -214,8 +228,11 @@ impl Run<'_> {
             )
             .hint("`binfmtctl manifest show --json` lists what there is"));
         };
-        let bytes = std::fs::read(path).attempt(|| format!("cannot read {}", path.display()))?;
-        elf::check(&bytes, self.context.host.platform).map_err(|unfit| {
+        let mut head = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
+            .attempt(|| format!("cannot read {}", path.display()))?;
+        elf::check(&head, self.context.host.platform).map_err(|unfit| {
             Error::new(
                 Status::Unsupported,
                 format!("cannot use {} for {}", path.display(), step.platform.name),
@@ -225,8 +242,7 @@ impl Run<'_> {
         })?;
         step.wanted
             .iter()
-            .filter_map(|wanted| TARGETS.iter().find(|target| target.name == wanted.target))
-            .try_for_each(|target| probe::prove_emulator(path, target))
+            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
     }
 
     fn register(
@@ -239,7 +255,7 @@ impl Run<'_> {
     ) -> Result<Vec<Rule>> {
         let register = |wanted: &Wanted| {
             guard
-                .check(&wanted.named(wanted.target))
+                .check(&wanted.named(wanted.target.name))
                 .map_err(|refusal| {
                     Error::new(
                         Status::Unsupported,
@@ -400,14 +416,11 @@ fn prove(wanted: &Wanted) -> Result<()> {
     let failed = |why: String| {
         Error::new(
             Status::Failed,
-            format!("the rule for {} was registered, but", wanted.target),
+            format!("the rule for {} was registered, but", wanted.target.name),
         )
         .because(why)
     };
-    let Some(target) = TARGETS.iter().find(|target| target.name == wanted.target) else {
-        return Err(failed("there is no such target".to_owned()));
-    };
-    let outcome = probe::run(Probe::of(target));
+    let outcome = probe::run(Probe::of(wanted.target));
     if let Err(failure) = outcome.verdict {
         return Err(failed(format!(
             "its program doesn't run in an empty root: {failure}"

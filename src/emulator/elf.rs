@@ -131,3 +131,161 @@ pub fn version(emulator: &[u8]) -> Option<String> {
         (name.starts_with("qemu-") && is_version).then(|| version.to_owned())
     })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::platform::{DATA_BE, Target};
+
+    /// A program of one segment for the target's machine; with a second one
+    /// that names an interpreter, if there is any.
+    pub fn program(target: &Target, interpreter: Option<&str>) -> Vec<u8> {
+        let wide = target.class() == CLASS_64;
+        let number = |value: u64, length: usize| match target.data() {
+            DATA_BE => value.to_be_bytes()[8 - length..].to_vec(),
+            _ => value.to_le_bytes()[..length].to_vec(),
+        };
+        let word = |value: u64| number(value, if wide { 8 } else { 4 });
+        let (header, segment) = if wide { (64, 56) } else { (52, 32) };
+        let count = 1 + interpreter.iter().len() as u64;
+        let path = format!("{}\0", interpreter.unwrap_or_default());
+        let path_at = header + count * segment;
+
+        let mut bytes = target.magic[..16].to_vec();
+        let half = |value| number(value, 2);
+        let ident_and_machine = [half(2), half(target.machine().into()), number(1, 4)];
+        bytes.extend(ident_and_machine.concat());
+        bytes.extend([word(0x1_0000), word(header), word(0), number(0, 4)].concat());
+        let sizes = [header, segment, count, 0, 0, 0].map(half);
+        bytes.extend(sizes.concat());
+        for index in 0..count {
+            let kind = if index == 0 { 1 } else { 3 };
+            let size = path.len() as u64;
+            let flags = number(5, 4);
+            let places = [word(path_at), word(0), word(0), word(size), word(size)].concat();
+            bytes.extend(number(kind, 4));
+            match wide {
+                true => bytes.extend([flags, places].concat()),
+                false => bytes.extend([places, flags].concat()),
+            }
+            bytes.extend(word(1));
+        }
+        assert_eq!(bytes.len() as u64, path_at);
+        bytes.extend(path.bytes());
+        bytes
+    }
+
+    fn hosts() -> impl Iterator<Item = &'static Platform> {
+        crate::platform::PLATFORMS
+            .iter()
+            .filter(|platform| platform.debian.is_some())
+    }
+
+    fn host(debian: &str) -> &'static Platform {
+        hosts().find(|host| host.debian == Some(debian)).unwrap()
+    }
+
+    #[test]
+    fn a_static_program_fits_its_own_host_and_no_other() {
+        for one in hosts() {
+            let program = program(one.target(), None);
+            assert_eq!(check(&program, one), Ok(()));
+            for other in hosts().filter(|other| other.emulator != one.emulator) {
+                let refusal = check(&program, other).unwrap_err().to_string();
+                assert_eq!(
+                    refusal,
+                    format!("it is for {}, not for {}", one.name, other.name)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn this_very_test_needs_an_interpreter_unless_it_is_static() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let same = |target: &&Target| {
+            own[4..6] == target.magic[4..6] && own[18..20] == target.magic[18..20]
+        };
+        let host = TARGETS.iter().find(same).unwrap().platform();
+        let dynamic = match check(&own, host) {
+            Ok(()) => false,
+            Err(Unfit::Dynamic(path)) => path.starts_with('/'),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(dynamic, !cfg!(target_feature = "crt-static"));
+    }
+
+    #[test]
+    fn a_program_with_an_interpreter_is_refused_by_its_name() {
+        for host in hosts() {
+            let program = program(host.target(), Some("/lib/ld-linux.so.2"));
+            let refusal = check(&program, host).unwrap_err();
+            assert_eq!(refusal, Unfit::Dynamic("/lib/ld-linux.so.2".to_owned()));
+            // The path may lie beyond the bytes at hand.
+            let head = &program[..program.len() - 5];
+            assert!(matches!(check(head, host), Err(Unfit::Dynamic(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        let amd64 = host("amd64");
+        assert_eq!(check(b"", amd64), Err(Unfit::NotElf));
+        assert_eq!(check(b"#!/bin/sh\n", amd64), Err(Unfit::NotElf));
+        let whole = program(amd64.target(), None);
+        for length in 4..whole.len() - 1 {
+            assert_eq!(
+                check(&whole[..length], amd64),
+                Err(Unfit::CutShort),
+                "{length}"
+            );
+        }
+        for (at, value) in [(16, 1), (16, 4), (26, 0), (64, 6)] {
+            let mut changed = whole.clone();
+            changed[at] = value;
+            assert_eq!(check(&changed, amd64), Err(Unfit::NotAProgram), "{at}");
+        }
+        let mut vax = whole;
+        vax[18] = 75;
+        let refusal = check(&vax, amd64).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "it is for a 64-bit machine of number 75, not for linux/amd64"
+        );
+    }
+
+    #[test]
+    fn the_version_is_the_one_that_the_emulator_prints() {
+        let text = |line: &str| {
+            let mut bytes = b"\0TAP version 14\nCopyright (c) 2003-\0pad\0".to_vec();
+            bytes.extend(line.as_bytes());
+            bytes.extend(b"\nCopyright (c) 2003-2025 Fabrice Bellard\0");
+            bytes
+        };
+        let debian = text("qemu-aarch64 version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)");
+        assert_eq!(version(&debian).as_deref(), Some("10.0.13"));
+        let plain = text("qemu-arm version 9.2.0-rc1");
+        assert_eq!(version(&plain).as_deref(), Some("9.2.0-rc1"));
+        for other in ["qemu-arm version %s", "version 1.2", "qemu-arm 1.2", ""] {
+            assert_eq!(version(&text(other)), None, "{other}");
+        }
+        assert_eq!(version(&debian[..debian.len() - 30]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_headers_never_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            host in 0..7_usize,
+        ) {
+            let host = hosts().nth(host).unwrap();
+            let mut bytes = program(host.target(), Some("/lib/ld.so"));
+            for (at, value) in changes {
+                *at.get_mut(&mut bytes) = value;
+            }
+            let _ = check(&bytes, host);
+        }
+    }
+}

@@ -164,7 +164,7 @@ impl Store {
                 files.extend(list_dir(&dir)?);
             }
         }
-        files.retain(|file| self.owns(file) && !is_temporary(file));
+        files.retain(|file| self.owns(file) && !durable::is_temporary(file));
         files.sort();
         Ok(files)
     }
@@ -178,7 +178,7 @@ impl Store {
                 continue;
             }
             for file in list_dir(&dir)? {
-                if (self.owns(&file) && !used.contains(&file)) || is_temporary(&file) {
+                if (self.owns(&file) && !used.contains(&file)) || durable::is_temporary(&file) {
                     changed |= durable::remove(&file)?;
                 }
             }
@@ -196,11 +196,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn is_temporary(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with(".binfmtctl-") && name.ends_with(".tmp")
 }
 
 /// Opens without following a link in the last place and without blocking on a pipe.
@@ -292,7 +287,7 @@ mod tests {
         let [kept, unused] = [put(&store, b"one"), put(&store, b"two")];
         let left_behind = kept.with_file_name(".binfmtctl-killed.tmp");
         fs::write(&left_behind, "").unwrap();
-        assert!(store.sweep(&lock, &[kept.clone()]).unwrap());
+        assert!(store.sweep(&lock, std::slice::from_ref(&kept)).unwrap());
         assert_eq!(store.list().unwrap(), std::slice::from_ref(&kept));
         assert!(!unused.exists() && !left_behind.exists());
         assert!(store.sweep(&lock, &[]).unwrap());

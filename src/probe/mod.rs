@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,7 @@ pub struct Runner {
     pub exe: File,
     /// Whether the probe itself was the program: no emulator.
     pub native: bool,
+    sha256: OnceLock<Digest>,
 }
 
 impl Runner {
@@ -95,15 +96,18 @@ impl Runner {
         }
     }
 
-    /// The digest of the bytes that ran.
+    /// The digest of the bytes that ran, computed at the first call.
     pub fn sha256(&self) -> Result<Digest> {
+        if let Some(sha256) = self.sha256.get() {
+            return Ok(*sha256);
+        }
         let mut offset = 0;
         let reader = FromStart {
             file: &self.exe,
             offset: &mut offset,
         };
         Digest::of_reader(reader)
-            .map(|(digest, _)| digest)
+            .map(|(digest, _)| *self.sha256.get_or_init(|| digest))
             .attempt(|| format!("cannot read the running {}", self.interpreter.display()))
     }
 
@@ -204,6 +208,7 @@ fn runner(loaded: Loaded, image: &[u8]) -> Runner {
         interpreter: loaded.argv0,
         exe: loaded.exe,
         native: is_probe,
+        sha256: OnceLock::new(),
     }
 }
 

@@ -110,7 +110,8 @@ impl Console {
             }
             Event::SourceFailed { source, error } => {
                 self.stop_bar();
-                self.note(&format!("{source}: {}", error.reason()));
+                self.detail(&format!("{source} failed"));
+                self.note(&error.reason());
             }
             Event::Stored { path } => {
                 self.stop_bar();

@@ -5,6 +5,7 @@
 //! evaluating a probe's header against them, in the kernel's order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::{Cause, Document, HostReport, Owner, Pinned, PlatformReport, Runs};
@@ -324,10 +325,7 @@ impl<'a> Survey<'a> {
                 (_, Some(entry)) if !entry.enabled => {
                     (Cause::Disabled, format!("rule {name} is switched off"))
                 }
-                _ => (
-                    Cause::NotRegistered,
-                    "no rule matches its programs".to_owned(),
-                ),
+                _ => (Cause::NotRegistered, "no rule is for it".to_owned()),
             },
             _ if ours_behind.is_some_and(|_| winner.is_some_and(|entry| !self.is_ours(entry))) => (
                 Cause::Shadowed,
@@ -371,27 +369,26 @@ impl<'a> Survey<'a> {
             None => runner.bytes().ok().and_then(|bytes| elf::version(&bytes)),
         };
         Running {
-            pinned: match promised_bytes(self.scope.store, &runner.interpreter) {
-                Some(promised) if promised == sha256 => Pinned::Match,
-                Some(_) => Pinned::Stale,
-                None if runner.is_file(&runner.interpreter) => Pinned::Match,
-                None => Pinned::Stale,
+            pinned: match self.pinned_to_path(runner, sha256) {
+                true => Pinned::Match,
+                false => Pinned::Stale,
             },
             qemu,
             sha256: Some(sha256),
         }
     }
-}
 
-/// The digest that the file at a rule's path has, or must have.
-fn promised_bytes(store: &Store, interpreter: &Path) -> Option<Digest> {
-    let from_file = || {
-        let file = std::fs::File::open(interpreter).ok()?;
-        Digest::of_reader(file).ok().map(|(digest, _)| digest)
-    };
-    match store.digest_of_path(interpreter) {
-        Some(digest) => store.is_sound(interpreter).ok()?.then_some(digest),
-        None => from_file(),
+    /// Whether bytes with this digest are those that the rule's path stands for.
+    fn pinned_to_path(&self, runner: &Runner, sha256: Digest) -> bool {
+        let path = &runner.interpreter;
+        let promised = self.scope.store.digest_of_path(path);
+        if promised.is_some_and(|promised| promised != sha256) {
+            return false;
+        }
+        runner.is_file(path)
+            || File::open(path)
+                .and_then(Digest::of_reader)
+                .is_ok_and(|(found, _)| found == sha256)
     }
 }
 

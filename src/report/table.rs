@@ -1,11 +1,11 @@
-//! The document as a person reads it: the summary first, then a line a
-//! platform, then what to do.
+//! The document as a person reads it: the summary first (what runs, what
+//! doesn't, why, what to do), then a line a platform.
 
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Action, Document, Owner, PlatformReport, Runs};
+use super::{Action, Cause, Document, HostReport, Owner, PlatformReport, Runs};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -14,97 +14,115 @@ const DIM: Style = Style::new().dimmed();
 
 /// Renders the document's platforms, with ANSI styles for whoever wants them.
 pub fn render(document: &Document) -> String {
-    let (Some(host), Some(platforms)) = (&document.host, &document.platforms) else {
-        return String::new();
-    };
-    let mut text = String::new();
-    let short =
-        |platform: &PlatformReport| platform.platform.trim_start_matches("linux/").to_owned();
-    let of = |runs: Runs| -> Vec<String> {
-        platforms
-            .iter()
-            .filter(|p| p.runs == runs)
-            .map(short)
-            .collect()
-    };
-    let (emulated, failing) = (of(Runs::Emulated), of(Runs::No));
-    let native: Vec<String> = of(Runs::Native);
-    // Writing to a String can't fail.
-    let _ = write!(
-        text,
-        "{BOLD}{}, Linux {}{BOLD:#}",
-        host.platform, host.kernel
-    );
-    if !native.is_empty() {
-        let _ = write!(text, ": native {}", native.join(", "));
+    match (&document.host, &document.platforms) {
+        (Some(host), Some(platforms)) => {
+            format!("{}\n{}", summary(host, platforms), table(platforms))
+        }
+        _ => String::new(),
     }
-    let _ = writeln!(text);
-    let _ = match emulated.len() {
-        0 => writeln!(text, "{BAD}no platform is emulated{BAD:#}"),
-        n => writeln!(text, "{GOOD}{n} emulated:{GOOD:#} {}", emulated.join(", ")),
+}
+
+fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
+    let of = |runs: Runs| {
+        let names: Vec<&str> = platforms
+            .iter()
+            .filter(|platform| platform.runs == runs)
+            .map(short_name)
+            .collect();
+        match names[..] {
+            [] => "none".to_owned(),
+            _ => names.join(", "),
+        }
     };
-    if !failing.is_empty() {
+    let mut text = format!(
+        "{BOLD}{} host, Linux {}{BOLD:#}\nnative     {}\n{GOOD}emulated{GOOD:#}   {}\n",
+        host.platform,
+        host.kernel,
+        of(Runs::Native),
+        of(Runs::Emulated)
+    );
+    for (reason, platforms) in failing(platforms) {
+        let names: Vec<&str> = platforms.iter().copied().map(short_name).collect();
+        // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "{BAD}{} can't run:{BAD:#} {}",
-            failing.len(),
-            failing.join(", ")
+            "{BAD}not run{BAD:#}    {}: {reason}{}",
+            names.join(", "),
+            advice(&platforms)
         );
     }
-    let _ = writeln!(text);
-    table(&mut text, platforms);
     text
 }
 
-fn table(text: &mut String, platforms: &[PlatformReport]) {
+/// Platforms that don't run, by why not.
+fn failing(platforms: &[PlatformReport]) -> Vec<(&str, Vec<&PlatformReport>)> {
+    let mut reasons: Vec<(&str, Vec<&PlatformReport>)> = Vec::new();
+    for platform in platforms.iter().filter(|p| p.runs == Runs::No) {
+        let reason = platform.detail.as_deref().unwrap_or("unknown");
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, together)) => together.push(platform),
+            None => reasons.push((reason, vec![platform])),
+        }
+    }
+    reasons
+}
+
+/// What to do about platforms that fail for one reason.
+fn advice(platforms: &[&PlatformReport]) -> String {
+    // After a run that took them away, or failed at them, there is nothing
+    // to suggest that the run hasn't said.
+    if platforms.iter().any(|platform| platform.action.is_some()) {
+        return String::new();
+    }
+    let install = || {
+        let names: Vec<&str> = platforms.iter().copied().map(short_name).collect();
+        format!("\n           -> binfmtctl install {}", names.join(" "))
+    };
+    match platforms.first().and_then(|platform| platform.cause) {
+        Some(Cause::NotPermitted) => "\n           -> ask as root".to_owned(),
+        Some(_) => install(),
+        None => String::new(),
+    }
+}
+
+fn short_name(platform: &PlatformReport) -> &str {
+    platform.platform.trim_start_matches("linux/")
+}
+
+fn table(platforms: &[PlatformReport]) -> String {
     let acted = platforms.iter().any(|platform| platform.action.is_some());
     let mut head = vec![
-        "PLATFORM",
-        "RUNS",
-        "RULE",
-        "FLAGS",
-        "OWNER",
-        "QEMU",
-        "AFTER BOOT",
+        "PLATFORM", "RUNS", "RULE", "FLAGS", "OWNER", "QEMU", "LASTS",
     ];
     if acted {
         head.push("THIS RUN");
     }
-    let rows: Vec<Vec<String>> = platforms
-        .iter()
-        .map(|platform| row(platform, acted))
+    let rows: Vec<Vec<String>> = platforms.iter().map(|p| row(p, acted)).collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([head[column].len()]).max().unwrap_or(0)
+        })
         .collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .chain([head[column].len()])
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: Vec<&str>| -> String {
-        let padded = cells
+    let line = |cells: &[&str]| {
+        let padded: Vec<String> = cells
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned()
     };
-    let _ = writeln!(text, "{DIM}{}{DIM:#}", line(head.clone()));
+    let mut text = format!("{DIM}{}{DIM:#}\n", line(&head));
     for (platform, row) in platforms.iter().zip(&rows) {
         let style = match platform.runs {
             Runs::Native => Style::new(),
             Runs::Emulated => GOOD,
             Runs::No => BAD,
         };
-        let _ = writeln!(
-            text,
-            "{style}{}{style:#}",
-            line(row.iter().map(String::as_str).collect())
-        );
-        if let Some(detail) = &platform.detail {
-            let _ = writeln!(text, "  {detail}");
-        }
+        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "{style}{}{style:#}", line(&cells));
     }
+    text
 }
 
 fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
@@ -122,10 +140,11 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
         None | Some("") => "-".to_owned(),
         Some(text) => text.to_owned(),
     };
-    let runs = match platform.runs {
-        Runs::Native => "native",
-        Runs::Emulated => "emulated",
-        Runs::No => "no",
+    let (runs, lasts) = match (platform.runs, platform.persistent) {
+        (Runs::Native, _) => ("native", "-"),
+        (Runs::Emulated, true) => ("emulated", "yes"),
+        (Runs::Emulated, false) => ("emulated", "until reboot"),
+        (Runs::No, _) => ("no", "-"),
     };
     let mut row = vec![
         name,
@@ -134,12 +153,7 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
         or_dash(&platform.flags),
         platform.owner.map_or("-", owner).to_owned(),
         or_dash(&platform.qemu),
-        match (platform.runs, platform.persistent) {
-            (Runs::No, _) => "-",
-            (_, true) => "yes",
-            (_, false) => "no",
-        }
-        .to_owned(),
+        lasts.to_owned(),
     ];
     if acted {
         row.push(platform.action.map_or("-", action).to_owned());
@@ -165,5 +179,65 @@ fn action(action: Action) -> &'static str {
         Action::Native => "native",
         Action::Removed => "removed",
         Action::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(name: &'static str, runs: Runs, detail: Option<&str>) -> PlatformReport {
+        PlatformReport {
+            platform: name,
+            target: "x",
+            runs,
+            variants: Vec::new(),
+            cause: detail.map(|_| Cause::NotRegistered),
+            detail: detail.map(str::to_owned),
+            handler: None,
+            interpreter: None,
+            flags: None,
+            owner: None,
+            qemu: None,
+            sha256: None,
+            pinned: None,
+            shadowed: Vec::new(),
+            persistent: false,
+            action: None,
+        }
+    }
+
+    #[test]
+    fn one_reason_is_told_once_with_what_to_do() {
+        let why = Some("no rule is for it");
+        let document = Document {
+            host: Some(HostReport {
+                platform: "linux/amd64",
+                kernel: "6.12.0".to_owned(),
+                init: "systemd".to_owned(),
+                instance: "host",
+                mounted: true,
+                enabled: true,
+                held: Some(true),
+            }),
+            platforms: Some(vec![
+                platform("linux/amd64", Runs::Native, None),
+                platform("linux/arm64", Runs::No, why),
+                platform("linux/s390x", Runs::No, why),
+            ]),
+            ..Document::new()
+        };
+        let text = anstream::adapter::strip_str(&render(&document)).to_string();
+        let summary: Vec<&str> = text.lines().take(5).collect();
+        assert_eq!(
+            summary,
+            [
+                "linux/amd64 host, Linux 6.12.0",
+                "native     amd64",
+                "emulated   none",
+                "not run    arm64, s390x: no rule is for it",
+                "           -> binfmtctl install arm64 s390x",
+            ]
+        );
     }
 }

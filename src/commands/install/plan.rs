@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use crate::binfmt::switch::Wanted;
-use crate::binfmt::{Entry, Flags, Pattern, Rule};
+use crate::binfmt::{Entry, Flags, Rule};
 use crate::cli::Install;
 use crate::commands::Context;
 use crate::emulator::manifest::Release;
 use crate::host::Kernel;
-use crate::platform::{Platform, Request, TARGETS, Target};
+use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
@@ -146,16 +146,11 @@ impl Step {
         };
         for target in self.platform.targets() {
             let wanted = Wanted {
-                target: target.name,
-                pattern: Pattern {
-                    offset: 0,
-                    magic: target.magic.to_vec(),
-                    mask: Some(target.mask.to_vec()),
-                },
+                target,
                 interpreter: emulator.display().to_string(),
                 flags,
             };
-            match rule_in_place(survey, target, &wanted, replace) {
+            match rule_in_place(survey, &wanted, replace) {
                 Some(rule) => self.in_place.push(rule),
                 None => self.wanted.push(wanted),
             }
@@ -174,12 +169,8 @@ impl Step {
 
 /// The rule that `wanted` asks for, if it is what runs the target already,
 /// from the right bytes, under the right name, and nothing of ours is in the way.
-fn rule_in_place(
-    survey: &Survey<'_>,
-    target: &'static Target,
-    wanted: &Wanted,
-    replace: bool,
-) -> Option<Rule> {
+fn rule_in_place(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Option<Rule> {
+    let target = wanted.target;
     let outcome = survey.outcome(target).filter(|outcome| outcome.runs())?;
     let entry = survey.winner(target)?;
     let displaced = displaced(survey, wanted, replace);
@@ -191,7 +182,7 @@ fn rule_in_place(
     let same = entry.name == name
         && entry.interpreter == wanted.interpreter
         && entry.known_flags() == wanted.flags
-        && matches!(&entry.kind, crate::binfmt::entry::Kind::Magic(pattern) if *pattern == wanted.pattern);
+        && matches!(&entry.kind, crate::binfmt::entry::Kind::Magic(pattern) if *pattern == wanted.pattern());
     // The file at the path is the one that runs, and has the pinned bytes.
     let bytes = outcome
         .runner
@@ -203,9 +194,7 @@ fn rule_in_place(
 /// The entries that go once `wanted` is in place: ours for the same target,
 /// and, to take over, others' that are for this platform alone.
 pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Vec<String> {
-    let Some(target) = TARGETS.iter().find(|target| target.name == wanted.target) else {
-        return Vec::new();
-    };
+    let target = wanted.target;
     let goes = |entry: &&Entry| {
         survey.is_ours(entry)
             || (replace

@@ -108,7 +108,11 @@ fn regular_files(
     stream: &mut Stream<'_>,
     visit: &mut dyn FnMut(Regular<'_>) -> Result<(), LockError>,
 ) -> Result<(), LockError> {
-    let content = LockError::Content;
+    // What the tar reader says by itself may quote the package's bytes.
+    let content = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => LockError::Content(error),
+        _ => LockError::Content(odd("its tar headers are damaged")),
+    };
     let mut archive = Archive::new(stream);
     // The name that an extension gives to the next entry.
     let mut renamed = None;

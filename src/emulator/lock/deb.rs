@@ -70,18 +70,23 @@ pub(super) fn members(package: &[u8]) -> Result<Deb<'_>, DebError> {
         package,
         at: MAGIC.len(),
     };
-    match rest.next()? {
-        Some(("debian-binary", _, b"2.0\n")) => {}
-        Some(("debian-binary", _, format)) => {
-            let format = String::from_utf8_lossy(&format[..format.len().min(16)]);
-            return Err(DebError::Format(format.trim_end().to_owned()));
-        }
-        _ => return Err(DebError::NotADeb),
+    let first = rest.next()?.filter(|first| first.name == "debian-binary");
+    let format = first.ok_or(DebError::NotADeb)?.bytes;
+    if format != b"2.0\n" {
+        let format = String::from_utf8_lossy(&format[..format.len().min(16)]);
+        return Err(DebError::Format(format.trim_end().to_owned()));
     }
     Ok(Deb {
         control: rest.tar("control.tar")?,
         data: rest.tar("data.tar")?,
     })
+}
+
+/// A member of any kind.
+struct Raw<'a> {
+    name: &'a str,
+    offset: usize,
+    bytes: &'a [u8],
 }
 
 struct Members<'a> {
@@ -90,8 +95,8 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// The next member: name, offset of its bytes, bytes. `None` at the end.
-    fn next(&mut self) -> Result<Option<(&'a str, usize, &'a [u8])>, DebError> {
+    /// The next member; `None` at the end.
+    fn next(&mut self) -> Result<Option<Raw<'a>>, DebError> {
         if self.at >= self.package.len() {
             return Ok(None);
         }
@@ -115,14 +120,23 @@ impl<'a> Members<'a> {
         let content = bytes(start, size)?;
         // Members begin at even offsets.
         self.at = start + size + size % 2;
-        Ok(Some((name, start, content)))
+        Ok(Some(Raw {
+            name,
+            offset: start,
+            bytes: content,
+        }))
     }
 
     /// The next member, which has to be this tar; members whose names begin
     /// with `_` are for others.
     fn tar(&mut self, stem: &'static str) -> Result<Member<'a>, DebError> {
         loop {
-            let Some((name, offset, bytes)) = self.next()? else {
+            let Some(Raw {
+                name,
+                offset,
+                bytes,
+            }) = self.next()?
+            else {
                 return Err(DebError::Missing(stem));
             };
             if name.starts_with('_') {
@@ -220,7 +234,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_no_package_is_refused_with_its_reason() {
-        let table: [(&[(&str, &[u8])], DebError); 7] = [
+        type Content<'a> = &'a [(&'a str, &'a [u8])];
+        let table: [(Content<'_>, DebError); 7] = [
             (&[], DebError::NotADeb),
             (&[("other", b"2.0\n")], DebError::NotADeb),
             (

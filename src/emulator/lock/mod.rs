@@ -16,10 +16,10 @@ use std::path::Path;
 use self::contents::{MAX_STREAM, Piece, Stream};
 use self::deb::{Compression, Control, Member};
 use super::elf::Unfit;
-use super::manifest::{
-    Block, Encoding, MAX_LENGTH, Release, is_file_name, is_package, is_qemu_version, is_suite,
-    is_url, is_version,
+use super::manifest::words::{
+    is_file_name, is_package, is_qemu_version, is_suite, is_url, is_version,
 };
+use super::manifest::{Block, Encoding, MAX_LENGTH, Release};
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::{PLATFORMS, Platform};
@@ -38,7 +38,7 @@ pub enum LockError {
     Xz(XzError),
     /// What the blocks decode to.
     #[error("cannot read what it holds: {0}")]
-    Content(#[source] io::Error),
+    Content(io::Error),
     /// A block or all of them that decode to too much.
     #[error("it decodes to more than an emulator package can hold")]
     TooLarge,
@@ -213,3 +213,6 @@ fn qemu_version(upstream: &str) -> &str {
     let (qemu, _) = upstream.split_once('+').unwrap_or((upstream, ""));
     qemu
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! stream (zero padding behind it is allowed); every checksum is compared and
 //! the blocks have to fill the stream, so a flipped bit doesn't move one.
 
+use std::cmp::Ordering;
+
 use super::super::decode::{XZ_MAGIC, crc32, xz_header};
 
 /// Why bytes aren't an xz stream whose blocks can be pinned.
@@ -18,6 +20,9 @@ pub enum XzError {
     /// A checksum that differs, or fields that contradict each other.
     #[error("the xz stream's {0} is damaged")]
     Damaged(&'static str),
+    /// An index that is whole and doesn't cover what stands before it.
+    #[error("it is more than one xz stream")]
+    SeveralStreams,
     /// A check that only a later format may define.
     #[error("the xz stream has an unknown check, number {0}")]
     UnknownCheck(u8),
@@ -77,13 +82,13 @@ pub(super) fn index(stream: &[u8]) -> Result<Index, XzError> {
         return Err(INDEX);
     }
     let blocks = blocks(records).ok_or(INDEX)?;
-    // A second stream before this one would lie here, too.
     let filled = blocks
         .last()
         .map_or(HEADER, |last| last.offset + last.length);
-    match filled == end {
-        true => Ok(Index { check, blocks }),
-        false => Err(INDEX),
+    match filled.cmp(&end) {
+        Ordering::Equal => Ok(Index { check, blocks }),
+        Ordering::Less => Err(XzError::SeveralStreams),
+        Ordering::Greater => Err(INDEX),
     }
 }
 
@@ -213,7 +218,7 @@ pub(in super::super) mod tests {
             assert!(index(&stream[..length]).is_err(), "{length}");
         }
         let two = [stream.clone(), stream].concat();
-        assert_eq!(index(&two), Err(XzError::Damaged("index")));
+        assert_eq!(index(&two), Err(XzError::SeveralStreams));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! against the others before anybody may use it (`parse`), so whoever has a
 //! [`Manifest`] out of a text can index into it without further checks.
 
+mod error;
 mod parse;
 mod render;
+pub(super) mod words;
 
 use std::fs::File;
 use std::io::Read;
@@ -18,13 +20,13 @@ use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
 
-pub(super) use parse::{
-    MAX_LENGTH, is_file_name, is_package, is_qemu_version, is_suite, is_url, is_version,
-};
-pub use parse::{ManifestError, Problem};
+pub use self::error::{ManifestError, Problem};
 
 /// The only schema that this version reads and writes.
 const SCHEMA: u64 = 1;
+
+/// The most that a block or an emulator may measure: a gibibyte.
+pub(super) const MAX_LENGTH: u64 = 1 << 30;
 
 /// No manifest comes near this; a file beyond it is something else.
 const MAX_TEXT: u64 = 16 * 1024 * 1024;

@@ -1,80 +1,23 @@
 //! The manifest's text, read strictly.
 //!
-//! A manifest may come from anybody's hand. What it says ends up in paths,
-//! command lines and read offsets, so nothing passes that isn't of the expected
-//! shape: unknown keys, names with slashes, blocks that overlap or leave the
-//! artifact, emulators that leave the stream. Every refusal names the line.
+//! A manifest may come from anybody's hand, and what it says ends up in read
+//! offsets, paths and command lines. So nothing passes that isn't as expected:
+//! unknown keys, names with slashes, blocks that overlap or leave the artifact,
+//! emulators that leave the stream. Every refusal names the line.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{Block, Emulator, Encoding, Manifest, Release, SCHEMA};
+use super::words::{
+    is_file_name, is_package, is_qemu_version, is_relative_path, is_suite, is_url, is_version,
+};
+use super::{
+    Block, Emulator, Encoding, MAX_LENGTH, Manifest, ManifestError, Problem, Release, SCHEMA,
+};
 use crate::digest::Digest;
-use crate::error::{Error, Status};
 use crate::platform::{PLATFORMS, Platform};
-
-/// The most that a block or an emulator may measure: a gibibyte.
-pub(in crate::emulator) const MAX_LENGTH: u64 = 1 << 30;
-
-/// A manifest's text that can't be used, and the line that says so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
-pub struct ManifestError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What is wrong with a line of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Problem {
-    #[error("{0}")]
-    Syntax(String),
-    #[error("schema {0} isn't known; this version reads schema {SCHEMA}")]
-    Schema(u64),
-    #[error("no release has the default version {0:?}")]
-    Default(String),
-    #[error("a second release of QEMU {qemu} for {host}")]
-    DuplicateRelease { qemu: String, host: String },
-    #[error("{key} can't be {value:?}")]
-    Value { key: &'static str, value: String },
-    #[error("an xz release needs its check: none, crc32, crc64 or sha256")]
-    NoCheck,
-    #[error("only xz has a check")]
-    CheckWithoutXz,
-    #[error("a release without {0}")]
-    Empty(&'static str),
-    #[error("the block starts before the end of the one above")]
-    BlockOrder,
-    #[error("the block leaves the artifact, which has {size} bytes")]
-    BlockBeyond { size: u64 },
-    #[error("{key} is {value}, which isn't between 1 byte and 1 GiB")]
-    Length { key: &'static str, value: u64 },
-    #[error("{0:?} isn't a target of QEMU's that this version knows")]
-    Target(String),
-    #[error("a second emulator for {0}")]
-    DuplicateTarget(String),
-    #[error("the emulator starts before the end of the one above")]
-    EmulatorOrder,
-    #[error("the emulator leaves the decoded stream, which has {size} bytes")]
-    EmulatorBeyond { size: u64 },
-    #[error("the emulator lies in blocks {expected:?}, not {found:?}")]
-    Blocks {
-        expected: Vec<usize>,
-        found: Vec<usize>,
-    },
-}
-
-impl ManifestError {
-    /// The error with the name of the manifest that it is in.
-    pub(super) fn within(self, name: &str) -> Error {
-        Error::new(Status::Invalid, format!("cannot use {name}")).because(self)
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -328,52 +271,6 @@ fn accept_some(
 fn refuse(key: &'static str, value: &Spanned<String>) -> (Range<usize>, Problem) {
     let text = value.get_ref().clone();
     (value.span(), Problem::Value { key, value: text })
-}
-
-/// Letters, digits and `others`, of which none is the first; so it is neither
-/// an option nor a hidden file, wherever it is used.
-fn is_word(text: &str, others: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(plain) && text.chars().all(|c| plain(c) || others.contains(c))
-}
-
-/// `10.0.13`, `11.1.0~rc2`: it names a directory.
-pub(in crate::emulator) fn is_qemu_version(text: &str) -> bool {
-    is_word(text, ".~-") && text.starts_with(|c: char| c.is_ascii_digit())
-}
-
-/// A Debian package's name.
-pub(in crate::emulator) fn is_package(text: &str) -> bool {
-    is_word(text, "+-.")
-}
-
-/// A Debian package's version, `1:10.0.13+ds-0+deb13u1`.
-pub(in crate::emulator) fn is_version(text: &str) -> bool {
-    is_word(text, ".+-:~")
-}
-
-/// A suite, `trixie-backports` or `stable/updates`.
-pub(in crate::emulator) fn is_suite(text: &str) -> bool {
-    is_word(text, ".-_/") && is_relative_path(text)
-}
-
-/// A file name without directories.
-pub(in crate::emulator) fn is_file_name(text: &str) -> bool {
-    !matches!(text, "" | "." | "..") && !text.contains(|c: char| c == '/' || c.is_control())
-}
-
-/// A path below some base, which it can't leave.
-fn is_relative_path(text: &str) -> bool {
-    text.split('/').all(is_file_name)
-}
-
-/// An address on the web. Plain http will do, for the digests decide.
-pub(in crate::emulator) fn is_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or(text.strip_prefix("http://"));
-    let graphic = text.chars().all(|c| c.is_ascii_graphic());
-    graphic && rest.is_some_and(|rest| !matches!(rest.as_bytes().first(), None | Some(b'/')))
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use super::{Encoding, Manifest, Release, SCHEMA};
 
 const HEAD: &str = "\
 # Which bytes are the right ones: an index of packages of static QEMU user
-# emulators, down to the compressed block and the single emulator. Generated;
-# `binfmtctl manifest lock PACKAGE...` writes the same for any .deb.
+# emulators, down to the compressed block and the single emulator.
+# Written by `binfmtctl manifest lock PACKAGE...`, which reads the packages;
+# run it again rather than edit by hand.
 ";
 
 impl Encoding {

@@ -48,6 +48,8 @@ pub struct AptHost {
     pub keyrings: PathBuf,
     /// The user database, where apt's own user is looked up.
     pub passwd: PathBuf,
+    /// Which users there are in this user namespace.
+    pub uid_map: PathBuf,
     /// Where the scratch directory is made.
     pub scratch: PathBuf,
     /// Whether the host's own package lists may be updated, if they are empty.
@@ -69,6 +71,7 @@ impl Default for AptHost {
             os_release: "/etc/os-release".into(),
             keyrings: "/usr/share/keyrings".into(),
             passwd: "/etc/passwd".into(),
+            uid_map: "/proc/self/uid_map".into(),
             scratch,
             may_update: nix::unistd::geteuid().is_root(),
         }
@@ -124,7 +127,7 @@ impl Apt {
         let (version, expected) = match self.candidate(&spec)? {
             Some(candidate) => candidate,
             None if self.host.may_update => {
-                run(Command::new(&self.host.apt_get).arg("update"))?;
+                run(self.apt_get().arg("update"))?;
                 self.candidate(&spec)?.ok_or_else(|| no_candidate(&spec))?
             }
             None => return Err(no_candidate(&spec).hint("run apt-get update as root")),
@@ -192,10 +195,7 @@ impl Apt {
             format!("deb [signed-by={keyring}] {base} {suite} main\n"),
         )?;
         let conf = write("apt.conf", configuration(root, arch))?;
-        run(Command::new(&self.host.apt_get)
-            .arg("-c")
-            .arg(&conf)
-            .arg("update"))?;
+        run(self.apt_get().arg("-c").arg(&conf).arg("update"))?;
         self.download(scratch, spec, Some(&conf))
     }
 
@@ -206,13 +206,11 @@ impl Apt {
         // As root, apt downloads as a user of its own if that user may write
         // here. Giving it the directory keeps the code that parses the network
         // away from root, which APT::Sandbox::User=root would not.
-        if nix::unistd::geteuid().is_root() {
-            if let Some(uid) = self.apt_user() {
-                chown(&dir, Some(uid), None)
-                    .attempt(|| format!("cannot hand {} to apt's user", dir.display()))?;
-            }
+        if let Some(uid) = self.apt_user() {
+            chown(&dir, Some(uid), None)
+                .attempt(|| format!("cannot hand {} to apt's user", dir.display()))?;
         }
-        let mut command = Command::new(&self.host.apt_get);
+        let mut command = self.apt_get();
         if let Some(conf) = conf {
             command.arg("-c").arg(conf);
         }
@@ -240,10 +238,26 @@ impl Apt {
             })
     }
 
+    /// `apt-get`, which as root drops to a user of its own where it can.
+    fn apt_get(&self) -> Command {
+        let mut command = Command::new(&self.host.apt_get);
+        if nix::unistd::geteuid().is_root() && self.apt_user().is_none() {
+            command.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        command
+    }
+
+    /// The user that apt drops to, if this process is root and may do that: a
+    /// user namespace often has no such user.
     fn apt_user(&self) -> Option<u32> {
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
         let text = fs::read_to_string(&self.host.passwd).ok()?;
         let line = text.lines().find(|line| line.starts_with("_apt:"))?;
-        line.split(':').nth(2)?.parse().ok()
+        let uid = line.split(':').nth(2)?.parse().ok()?;
+        let map = fs::read_to_string(&self.host.uid_map).ok()?;
+        is_mapped(&map, uid).then_some(uid)
     }
 
     /// The base URI of Debian's archive, as this host's apt knows it.
@@ -308,6 +322,18 @@ impl Source for Apt {
         let (_scratch, file) = package().map_err(Failure::Source)?;
         file.fetch(release, wanted, deliver)
     }
+}
+
+/// Whether a user namespace with this uid_map has the user.
+fn is_mapped(uid_map: &str, uid: u32) -> bool {
+    uid_map.lines().any(|line| {
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        matches!(numbers[..], [first, _, count]
+            if (first..first.saturating_add(count)).contains(&u64::from(uid)))
+    })
 }
 
 fn no_candidate(spec: &str) -> Error {

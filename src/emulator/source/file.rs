@@ -4,6 +4,7 @@
 //! refused before a byte is read, and each block is verified like any other.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,13 @@ impl FileSource {
     pub fn open(path: &Path) -> Result<Self> {
         let attempt = || format!("cannot open {}", path.display());
         // Looked at before it is opened: opening a pipe would wait for a writer.
-        if !fs::metadata(path).attempt(attempt)?.is_file() {
+        let metadata = match fs::metadata(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::new(Status::Unreachable, attempt()).because(cause));
+            }
+            metadata => metadata.attempt(attempt)?,
+        };
+        if !metadata.is_file() {
             return Err(Error::new(Status::Usage, attempt()).because("not a regular file"));
         }
         Ok(Self {
@@ -132,6 +139,14 @@ mod tests {
         let text = error.reason();
         assert!(text.contains("qemu-user_10.0.13"), "{text}");
         assert!(text.contains("qemu-user_1%3a10.0.13"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_isnt_there_is_out_of_reach() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = FileSource::open(&dir.path().join("x.deb")).unwrap_err();
+        assert_eq!(error.status(), Status::Unreachable);
+        assert!(error.reason().contains("No such file"), "{error}");
     }
 
     #[test]

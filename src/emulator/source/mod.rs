@@ -2,7 +2,7 @@
 //! a file that somebody carried in.
 //!
 //! A source is trusted with nothing. Every block is compared with its digest
-//! in [`hand_over`], the only way out of this module, before anybody sees it.
+//! in `hand_over`, the only way out of this module, before anybody sees it.
 //! What is refused: other bytes than the pinned ones, and any quiet way from
 //! https down to http.
 

@@ -1,3 +1,5 @@
+//! A host in a directory, with programs that stand in for apt's; and the real apt once.
+
 use super::super::tests::{fetched, release};
 use super::*;
 
@@ -217,4 +219,13 @@ fn the_real_apt_downloads_another_architectures_package() {
         path.display()
     );
     assert!(fs::read(&path).unwrap().starts_with(b"!<arch>\n"));
+}
+
+#[test]
+fn a_user_namespace_without_apts_user_is_noticed() {
+    let whole = "         0          0 4294967295\n";
+    assert!(is_mapped(whole, 42));
+    assert!(!is_mapped("         0          0          1\n", 42));
+    assert!(is_mapped("0 1000 1\n1 100000 65536\n", 42));
+    assert!(!is_mapped("nonsense\n", 42));
 }

@@ -3,18 +3,19 @@
 //! The caller has compared the block with its digest ([`verify`]), so the bytes
 //! are the pinned ones; still nothing is left to them: output stops at the
 //! pinned length, and the memory for it is bounded ([`MEMORY`]).
-//!
-//! A block of an xz stream becomes a stream that liblzma reads by putting a
-//! stream header before it; the decoder is left where the index would follow.
+
+mod xz;
+mod zstd;
 
 use std::io::{self, Read};
 
-use liblzma::stream::{Action, Status as Progress, Stream};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-
+use self::xz::XzBlock;
+use self::zstd::ZstdFrames;
 use super::manifest::{Block, Encoding};
 use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
+
+pub(super) use self::xz::{XZ_MAGIC, crc32, xz_header};
 
 /// What a decoder may use. Debian's packages need 9 MiB, `xz -9` 65 MiB.
 const MEMORY: u64 = 128 * 1024 * 1024;
@@ -77,10 +78,7 @@ pub fn decode(
 pub(super) fn reader(encoding: Encoding, compressed: &[u8]) -> io::Result<Box<dyn Read + '_>> {
     Ok(match encoding {
         Encoding::Xz { check } => Box::new(XzBlock::new(check, compressed)?),
-        Encoding::Zstd => Box::new(ZstdFrames {
-            rest: compressed,
-            frame: None,
-        }),
+        Encoding::Zstd => Box::new(ZstdFrames::new(compressed)),
     })
 }
 
@@ -88,175 +86,9 @@ fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-/// The magic bytes that an xz stream begins with.
-pub(super) const XZ_MAGIC: [u8; 6] = *b"\xfd7zXZ\0";
-
-/// The 12 bytes before the first block of an xz stream.
-pub(super) fn xz_header(check: u8) -> [u8; 12] {
-    let flags = [0, check];
-    let mut header = [0; 12];
-    header[..6].copy_from_slice(&XZ_MAGIC);
-    header[6..8].copy_from_slice(&flags);
-    header[8..].copy_from_slice(&crc32(&flags).to_le_bytes());
-    header
-}
-
-/// The CRC-32 that xz guards its headers with. For small inputs: bit by bit.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-    !bytes
-        .iter()
-        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
-}
-
-struct XzBlock<'a> {
-    stream: Stream,
-    rest: &'a [u8],
-}
-
-impl<'a> XzBlock<'a> {
-    fn new(check: u8, rest: &'a [u8]) -> io::Result<Self> {
-        let mut stream = Stream::new_stream_decoder(MEMORY, 0)?;
-        stream.process(&xz_header(check), &mut [], Action::Run)?;
-        Ok(Self { stream, rest })
-    }
-}
-
-impl Read for XzBlock<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            // liblzma holds back decoded bytes when the buffer is full, so it is
-            // asked again after its input has run dry, until nothing moves.
-            let progress = self.stream.process(self.rest, buffer, Action::Run);
-            let read = (self.stream.total_in() - read) as usize;
-            let written = (self.stream.total_out() - written) as usize;
-            self.rest = self.rest.get(read..).unwrap_or_default();
-            match progress {
-                Ok(Progress::StreamEnd) => return Err(damaged("an xz stream ends in it")),
-                Ok(_) if written > 0 || buffer.is_empty() => return Ok(written),
-                Ok(_) if read == 0 => return Ok(0),
-                Ok(_) => {}
-                Err(liblzma::stream::Error::MemLimit) => {
-                    return Err(damaged(format!(
-                        "it needs more than {MEMORY} bytes to decode"
-                    )));
-                }
-                Err(_) => return Err(damaged("its xz data is damaged")),
-            }
-        }
-    }
-}
-
-/// Any number of zstd frames, one after the other.
-struct ZstdFrames<'a> {
-    rest: &'a [u8],
-    frame: Option<FrameDecoder>,
-}
-
-impl ZstdFrames<'_> {
-    /// Begins the next frame; false where there is none.
-    fn next(&mut self) -> io::Result<bool> {
-        while !self.rest.is_empty() {
-            match zstd_frame(self.rest)? {
-                ZstdFrame::Skip(length) => {
-                    let rest = self.rest.get(length..);
-                    self.rest = rest.ok_or_else(|| damaged("its zstd data is cut short"))?;
-                }
-                ZstdFrame::Data { window } if window > MEMORY => {
-                    return Err(damaged(format!(
-                        "its zstd window of {window} bytes is more than {MEMORY}"
-                    )));
-                }
-                ZstdFrame::Data { .. } => {
-                    let mut frame = FrameDecoder::new();
-                    frame.init(&mut self.rest).map_err(zstd_damaged)?;
-                    self.frame = Some(frame);
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Read for ZstdFrames<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let Some(frame) = &mut self.frame else {
-                match self.next()? {
-                    true => continue,
-                    false => return Ok(0),
-                }
-            };
-            if frame.can_collect() > 0 || buffer.is_empty() {
-                return frame.read(buffer);
-            }
-            if !frame.is_finished() {
-                // Block by block, for what isn't collected stays in memory.
-                let one = BlockDecodingStrategy::UptoBlocks(1);
-                frame
-                    .decode_blocks(&mut self.rest, one)
-                    .map_err(zstd_damaged)?;
-                continue;
-            }
-            let expected = frame.get_checksum_from_data();
-            if expected.is_some() && expected != frame.get_calculated_checksum() {
-                return Err(damaged("its zstd data doesn't match its own checksum"));
-            }
-            self.frame = None;
-        }
-    }
-}
-
-fn zstd_damaged(error: ruzstd::decoding::errors::FrameDecoderError) -> io::Error {
-    damaged(format!("its zstd data is damaged: {error}"))
-}
-
-enum ZstdFrame {
-    /// A frame that isn't data, of this length.
-    Skip(usize),
-    /// A frame that needs so many bytes of history in memory.
-    Data { window: u64 },
-}
-
-/// What the next frame asks for. The decoder itself doesn't bound the window
-/// of a first frame.
-fn zstd_frame(bytes: &[u8]) -> io::Result<ZstdFrame> {
-    let cut = || damaged("its zstd data is cut short");
-    let field = |at: usize, length: usize| -> io::Result<u64> {
-        let bytes = bytes.get(at..at + length).ok_or_else(cut)?;
-        let little_endian = bytes.iter().rev();
-        Ok(little_endian.fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    };
-    match field(0, 4)? {
-        0x184d_2a50..=0x184d_2a5f => {
-            let length = usize::try_from(field(4, 4)?).map_err(|_| cut())?;
-            Ok(ZstdFrame::Skip(length.saturating_add(8)))
-        }
-        0xfd2f_b528 => {
-            let descriptor = field(4, 1)?;
-            let single_segment = descriptor & 0x20 != 0;
-            if !single_segment {
-                let window = field(5, 1)?;
-                let base = 1_u64 << (10 + (window >> 3));
-                let window = base + base / 8 * (window & 7);
-                return Ok(ZstdFrame::Data { window });
-            }
-            // The content is its own window: its size stands behind the
-            // dictionary's id.
-            let at = 5 + [0, 1, 2, 4][(descriptor & 3) as usize];
-            let length = [1, 2, 4, 8][(descriptor >> 6) as usize];
-            let window = field(at, length)?;
-            Ok(ZstdFrame::Data { window })
-        }
-        _ => Err(damaged("it isn't zstd data")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use liblzma::stream::{Check, Filters, LzmaOptions};
+    use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
     use proptest::prelude::*;
 
     use super::*;
@@ -405,11 +237,6 @@ mod tests {
             assert!(error.reason().contains(&part), "{}", error.reason());
         }
         assert!(verify(&pinned, b"byte").unwrap_err().reason().contains("4"));
-    }
-
-    #[test]
-    fn crc32_is_the_usual_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
     proptest! {
