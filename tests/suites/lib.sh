@@ -62,8 +62,10 @@ $(tail -n 20 "$LOG")"
     fi
 }
 
-# Ends a suite: its last line and its exit status.
+# close STATUS: ends a run that came to its end with that status; the last line
+# and the exit status say how it went.
 close() {
+    [ "$1" -eq 0 ] || [ "$FAILED" -gt 0 ] || fail "the run itself ended with status $1"
     rm -f "$LOG"
     say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
     exit $((FAILED > 0))
@@ -72,7 +74,7 @@ close() {
 require_root() {
     [ "$(id -u)" -eq 0 ] || {
         skip "$1" "needs root"
-        close
+        close 0
     }
 }
 
