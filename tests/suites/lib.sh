@@ -138,6 +138,8 @@ apt_root() {
 	APT::Architectures "$arch";
 	APT::Sandbox::User "root";
 	APT::Update::Error-Mode "any";
+	Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+	Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 	Acquire::Languages "none";
 	Acquire::Retries "3";
 	CONF
@@ -147,18 +149,18 @@ apt_root() {
 # fetch SUITE ARCH PACKAGE: prints the path of the package's file, which comes
 # from the cache where it is there already.
 fetch() {
-    local suite=$1 arch=$2 package=$3 dir=$CACHE/debs/$1-$2 conf file
-    file=$(compgen -G "$dir/${package}_*.deb" | sort | tail -n 1 || true)
-    if [ -z "$file" ]; then
-        mkdir -p "$dir"
-        conf=$(apt_root "$suite" "$arch")
-        # Indices older than a few hours may name what is gone.
-        [ -n "$(find "$(dirname "$conf")/lists" -name '*Packages*' -mmin -180)" ] ||
-            APT_CONFIG=$conf apt-get -qq update >&2
-        (cd "$dir" && APT_CONFIG=$conf apt-get -qq download "$package" >&2)
-        file=$(compgen -G "$dir/${package}_*.deb" | sort | tail -n 1)
+    local suite=$1 arch=$2 package=$3 dir=$CACHE/debs/$1-$2 conf
+    newest() { compgen -G "$dir/${package}_*.deb" | sort -V | tail -n 1 | grep .; }
+    newest && return
+    mkdir -p "$dir"
+    conf=$(apt_root "$suite" "$arch") || return
+    # Indices older than a few hours may name what is gone.
+    if [ -z "$(find "$conf.updated" -mmin -180 2>/dev/null)" ]; then
+        APT_CONFIG=$conf apt-get -qq update >&2 || return
+        touch "$conf.updated"
     fi
-    say "$file"
+    (cd "$dir" && APT_CONFIG=$conf apt-get -qq download "$package" >&2) || return
+    newest
 }
 
 # unpack SUITE ARCH DIR PACKAGE...
@@ -167,7 +169,7 @@ unpack() {
     shift 3
     mkdir -p "$dir"
     for package; do
-        file=$(fetch "$suite" "$arch" "$package")
+        file=$(fetch "$suite" "$arch" "$package") || die "fetch $package of $suite $arch"
         dpkg-deb -x "$file" "$dir"
     done
 }
