@@ -31,9 +31,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
-    let made = Store::new(&cli.global.prefix).and_then(|store| Ok((store, Host::read()?)));
-    let (store, host) = match made {
-        Ok(made) => made,
+    let store = match Store::new(&cli.global.prefix) {
+        Ok(store) => store,
+        Err(error) => return (console, Err(error)),
+    };
+    // What is pinned doesn't depend on the host.
+    if let Command::Manifest(command) = &cli.command {
+        let reply = commands::manifest::run(&store, &console, command);
+        return (console, reply);
+    }
+    let host = match Host::read() {
+        Ok(host) => host,
         Err(error) => return (console, Err(error)),
     };
     let context = Context {
@@ -48,7 +56,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Install(args) => commands::install::run(&context, args),
         Command::Uninstall(args) => commands::uninstall::run(&context, args),
         Command::Status(args) => commands::status::run(&context, args),
-        Command::Manifest(command) => commands::manifest::run(&context, command),
+        Command::Manifest(_) => Ok(Reply::default()),
     };
     (context.console, reply)
 }

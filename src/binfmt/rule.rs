@@ -15,7 +15,7 @@ pub const HEADER_LEN: usize = 256;
 /// The flags that this program sets and understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// P: argv[0] is kept.
+    /// P: `argv[0]` is kept.
     pub preserve_argv0: bool,
     /// O: the emulator gets an open file descriptor of the program.
     pub open_binary: bool,

@@ -6,31 +6,34 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Context, Reply, load_manifest};
+use super::{Reply, load_manifest};
 use crate::cli::ManifestCommand;
 use crate::digest::Digest;
 use crate::emulator::lock::lock;
 use crate::emulator::manifest::{Manifest, Release};
+use crate::emulator::store::Store;
 use crate::error::{Error, IoContext, Result, Status};
+use crate::report::console::Console;
 
 /// Runs one of the three.
-pub fn run(context: &Context, command: &ManifestCommand) -> Result<Reply> {
+pub fn run(store: &Store, console: &Console, command: &ManifestCommand) -> Result<Reply> {
     match command {
-        ManifestCommand::Show { manifest } => show(context, &load(manifest.manifest.as_deref())?),
-        ManifestCommand::Verify { packages, manifest } => {
-            verify(context, packages, &load(manifest.manifest.as_deref())?)
+        ManifestCommand::Show { manifest } => {
+            show(console, &load_manifest(manifest.manifest.as_deref())?)
         }
+        ManifestCommand::Verify { packages, manifest } => verify(
+            store,
+            console,
+            packages,
+            &load_manifest(manifest.manifest.as_deref())?,
+        ),
         ManifestCommand::Lock {
             packages,
             url,
             suite,
             default,
-        } => lock_packages(context, packages, url, suite.as_deref(), default.as_deref()),
+        } => lock_packages(console, packages, url, suite.as_deref(), default.as_deref()),
     }
-}
-
-fn load(path: Option<&Path>) -> Result<Manifest> {
-    load_manifest(path)
 }
 
 /// What is pinned, as data.
@@ -63,9 +66,9 @@ struct ShownEmulator<'a> {
     fetch: u64,
 }
 
-fn show(context: &Context, manifest: &Manifest) -> Result<Reply> {
+fn show(console: &Console, manifest: &Manifest) -> Result<Reply> {
     let releases: Vec<_> = manifest.releases.iter().map(shown_release).collect();
-    let text = match context.console.json {
+    let text = match console.json {
         true => json(&Shown {
             schema: 1,
             default: &manifest.default,
@@ -133,10 +136,15 @@ struct Verified {
     detail: String,
 }
 
-fn verify(context: &Context, packages: &[PathBuf], manifest: &Manifest) -> Result<Reply> {
+fn verify(
+    store: &Store,
+    console: &Console,
+    packages: &[PathBuf],
+    manifest: &Manifest,
+) -> Result<Reply> {
     let mut results = Vec::new();
-    for path in context.store.list()? {
-        results.push(verify_emulator(context, &path, manifest)?);
+    for path in store.list()? {
+        results.push(verify_emulator(store, &path, manifest)?);
     }
     for path in packages {
         for file in package_files(path)? {
@@ -155,7 +163,7 @@ fn verify(context: &Context, packages: &[PathBuf], manifest: &Manifest) -> Resul
         )
         .hint("damaged emulators are replaced by `binfmtctl install`; get damaged packages anew")
     });
-    let text = match context.console.json {
+    let text = match console.json {
         true => json(&serde_json::json!({ "schema": 1, "files": results }))?,
         false => results.iter().fold(String::new(), |mut text, result| {
             let word = if result.sound { "ok " } else { "BAD" };
@@ -170,9 +178,9 @@ fn verify(context: &Context, packages: &[PathBuf], manifest: &Manifest) -> Resul
     })
 }
 
-fn verify_emulator(context: &Context, path: &Path, manifest: &Manifest) -> Result<Verified> {
-    let digest = context.store.digest_of_path(path);
-    let sound = context.store.is_sound(path)?;
+fn verify_emulator(store: &Store, path: &Path, manifest: &Manifest) -> Result<Verified> {
+    let digest = store.digest_of_path(path);
+    let sound = store.is_sound(path)?;
     let release = digest.and_then(|digest| manifest.known(&digest));
     Ok(Verified {
         path: path.display().to_string(),
@@ -227,7 +235,7 @@ fn package_files(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn lock_packages(
-    context: &Context,
+    console: &Console,
     packages: &[PathBuf],
     urls: &[String],
     suite: Option<&str>,
@@ -235,9 +243,7 @@ fn lock_packages(
 ) -> Result<Reply> {
     let mut releases = Vec::new();
     for package in packages {
-        context
-            .console
-            .detail(&format!("reading {}", package.display()));
+        console.detail(&format!("reading {}", package.display()));
         let mut release = lock(package, Vec::new(), suite.map(str::to_owned))?;
         release.urls = urls.iter().map(|url| fill(url, &release)).collect();
         releases.push(release);
@@ -257,7 +263,7 @@ fn lock_packages(
         .because(error)
     })?;
     Ok(Reply {
-        text: Some(match context.console.json {
+        text: Some(match console.json {
             true => json(&serde_json::json!({ "schema": 1, "manifest": text }))?,
             false => text,
         }),

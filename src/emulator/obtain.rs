@@ -129,24 +129,23 @@ fn fetch_and_decode(
             })
             .collect();
         drop(receive);
-        let fetcher = scope.spawn(move || {
-            drop_capabilities();
-            fetch(
-                release,
-                &mut missing,
-                sources,
-                observe,
-                &mut |index, bytes| {
-                    // Nobody receives any more: a decoder failed, and its error
-                    // is the one to tell.
-                    send.send((index, bytes))
-                        .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
-                },
-            )
-        });
-        let fetched = fetcher.join().unwrap_or_else(|_| panicked("fetching"));
+        // The sender goes with the closure, and with it the decoders end.
+        let fetched = fetch(
+            release,
+            &mut missing,
+            sources,
+            observe,
+            &mut move |index, bytes| {
+                // Nobody receives any more: a decoder failed, and its error is
+                // the one to tell.
+                send.send((index, bytes))
+                    .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
+            },
+        );
         for decoder in decoders {
-            decoder.join().unwrap_or_else(|_| panicked("decoding"))?;
+            decoder
+                .join()
+                .unwrap_or_else(|_| Err(panicked("decoding")))?;
         }
         fetched
     })
@@ -158,7 +157,7 @@ fn fetch(
     missing: &mut BTreeSet<usize>,
     sources: &[Box<dyn Source>],
     observe: &(dyn Fn(Event<'_>) + Sync),
-    deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+    deliver: &mut (dyn FnMut(usize, Vec<u8>) -> Result<()> + Send),
 ) -> Result<()> {
     let mut worst: Option<Error> = None;
     for source in sources {
@@ -168,12 +167,23 @@ fn fetch(
             source: &name,
             bytes: wanted.iter().map(|i| release.blocks[*i].length).sum(),
         });
-        let fetched = source.fetch(release, &wanted, &mut |index, bytes| {
+        let mut take = |index: usize, bytes: Vec<u8>| {
             observe(Event::Verified {
                 bytes: bytes.len() as u64,
             });
             missing.remove(&index);
             deliver(index, bytes)
+        };
+        // A thread of its own, since what a thread has given up is gone.
+        let fetched = thread::scope(|scope| {
+            let ask = scope.spawn(|| {
+                if !source.hands_over_to_another_user() {
+                    drop_capabilities();
+                }
+                source.fetch(release, &wanted, &mut take)
+            });
+            ask.join()
+                .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching"))))
         });
         match fetched {
             Ok(()) => return Ok(()),
@@ -281,9 +291,9 @@ fn drop_capabilities() {
     }
 }
 
-fn panicked(what: &str) -> Result<()> {
-    Err(Error::new(
+fn panicked(what: &str) -> Error {
+    Error::new(
         Status::Failed,
         format!("{what} stopped because of a bug in binfmtctl"),
-    ))
+    )
 }

@@ -76,7 +76,7 @@ pub enum Failure {
 /// What ran the probe.
 #[derive(Debug)]
 pub struct Runner {
-    /// argv[0]: an emulator's path as registered.
+    /// `argv[0]`: an emulator's path as registered.
     pub interpreter: PathBuf,
     /// The program as the kernel has it open, also when its path is gone.
     pub exe: File,
@@ -147,11 +147,6 @@ impl Outcome {
     /// Whether the probe ran, on whatever.
     pub fn runs(&self) -> bool {
         self.verdict.is_ok()
-    }
-
-    /// Whether it ran without an emulator.
-    pub fn is_native(&self) -> bool {
-        self.runs() && self.runner.as_ref().is_some_and(|runner| runner.native)
     }
 }
 
@@ -296,7 +291,7 @@ mod tests {
         let host = Host::read().unwrap().platform;
         let outcome = run(Probe::of(host.target()));
         assert_eq!(outcome.verdict, Ok(()));
-        assert!(outcome.is_native());
+        assert!(outcome.runner.is_some_and(|runner| runner.native));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum End {
 pub struct Loaded {
     /// The program that runs: an emulator, or the probe itself.
     pub exe: File,
-    /// argv[0], which for an emulator is its path as registered.
+    /// `argv[0]`, which for an emulator is its path as registered.
     pub argv0: PathBuf,
 }
 

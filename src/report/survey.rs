@@ -104,8 +104,14 @@ impl<'a> Survey<'a> {
 
     /// Whether the platform runs without an emulator.
     pub fn is_native(&self, platform: &Platform) -> bool {
-        self.outcome(platform.target())
-            .is_some_and(Outcome::is_native)
+        let target = platform.target();
+        self.outcome(target)
+            .is_some_and(|outcome| match &outcome.runner {
+                Some(runner) => outcome.runs() && runner.native,
+                // Without ptrace there is still the kernel's own list: no
+                // entry, no emulator.
+                None => outcome.runs() && !self.matching(target).any(|entry| entry.enabled),
+            })
     }
 
     /// The targets that run without an emulator.
@@ -259,9 +265,6 @@ impl<'a> Survey<'a> {
             runs: match (self.runs(platform), native) {
                 (false, _) => Runs::No,
                 (true, true) => Runs::Native,
-                // Without ptrace there is still the kernel's own list: no
-                // entry, no emulator.
-                (true, false) if winner.is_none() => Runs::Native,
                 (true, false) => Runs::Emulated,
             },
             variants: self.running_variants(platform),

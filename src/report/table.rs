@@ -16,7 +16,11 @@ const DIM: Style = Style::new().dimmed();
 pub fn render(document: &Document) -> String {
     match (&document.host, &document.platforms) {
         (Some(host), Some(platforms)) => {
-            format!("{}\n{}", summary(host, platforms), table(platforms))
+            let last = match document.dry_run {
+                true => "WOULD BE",
+                false => "THIS RUN",
+            };
+            format!("{}\n{}", summary(host, platforms), table(platforms, last))
         }
         _ => String::new(),
     }
@@ -89,13 +93,13 @@ fn short_name(platform: &PlatformReport) -> &str {
     platform.platform.trim_start_matches("linux/")
 }
 
-fn table(platforms: &[PlatformReport]) -> String {
+fn table(platforms: &[PlatformReport], last: &'static str) -> String {
     let acted = platforms.iter().any(|platform| platform.action.is_some());
     let mut head = vec![
         "PLATFORM", "RUNS", "RULE", "FLAGS", "OWNER", "QEMU", "LASTS",
     ];
     if acted {
-        head.push("THIS RUN");
+        head.push(last);
     }
     let rows: Vec<Vec<String>> = platforms.iter().map(|p| row(p, acted)).collect();
     let widths: Vec<usize> = (0..head.len())

@@ -2,7 +2,7 @@
 //!
 //! The caller has compared the block with its digest ([`verify`]), so the bytes
 //! are the pinned ones; still nothing is left to them: output stops at the
-//! pinned length, and the memory for it is bounded ([`MEMORY`]).
+//! pinned length, and the memory for it is bounded (`MEMORY`).
 
 mod xz;
 mod zstd;

@@ -303,6 +303,10 @@ impl Source for Apt {
         "the host's apt".into()
     }
 
+    fn hands_over_to_another_user(&self) -> bool {
+        true
+    }
+
     fn fetch(
         &self,
         release: &Release,

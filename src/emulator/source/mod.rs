@@ -32,6 +32,13 @@ pub trait Source: Send + Sync {
     /// What a person calls it: `https://host/path`, `the host's apt`, `/srv/x.deb`.
     fn name(&self) -> String;
 
+    /// Whether it leaves the network to another program, which gives up its
+    /// rights by itself and has to be handed a directory first. All others
+    /// are asked without any capability.
+    fn hands_over_to_another_user(&self) -> bool {
+        false
+    }
+
     /// Hands every one of `wanted` (indices into `release.blocks`, ascending)
     /// to `deliver`, verified against its digest, in any order, each once.
     ///
