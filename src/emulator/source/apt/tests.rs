@@ -210,15 +210,21 @@ fn the_real_apt_downloads_another_architectures_package() {
         return;
     }
     let apt = Apt::of(real);
-    let scratch = apt.scratch().unwrap();
-    let path = apt.download_pinned(&scratch, "trixie", "riscv64", "hello:riscv64");
-    let path = path.unwrap_or_else(|error| panic!("{}", error.line()));
-    assert!(
-        path.to_string_lossy().ends_with("_riscv64.deb"),
-        "{}",
-        path.display()
-    );
-    assert!(fs::read(&path).unwrap().starts_with(b"!<arch>\n"));
+    let other = match std::env::consts::ARCH {
+        "aarch64" => "amd64",
+        _ => "arm64",
+    };
+    // A mirror that is being updated is out of step with itself for a while.
+    let fetch = |suite: &str| {
+        let scratch = apt.scratch().unwrap();
+        let path = apt.download_pinned(&scratch, suite, other, &format!("hello:{other}"))?;
+        assert!(path.to_string_lossy().ends_with(&format!("_{other}.deb")));
+        assert!(fs::read(&path).unwrap().starts_with(b"!<arch>\n"));
+        Ok::<(), Error>(())
+    };
+    if let Err(error) = fetch("trixie").or_else(|_| fetch("bookworm")) {
+        panic!("{}", error.line());
+    }
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! The program as people use it: the real binary, the real kernel, the real
+//! QEMU, each test in a small world of its own (`world`).
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod world;
+
+mod again;
+mod foreign;
+mod platforms;
+mod selection;
