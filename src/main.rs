@@ -93,16 +93,26 @@ fn print(console: &Console, reply: Reply) -> Result<Option<Error>> {
     Ok(reply.failure)
 }
 
-/// clap's own words for people; a document too for those who asked for one.
+/// clap's own words, then the line that stands alone; a document too for
+/// those who asked for one.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.trim_start_matches("error: ");
-        let console = Console::new(true, false, false, ColorChoice::Auto);
-        let error = Error::new(Status::Usage, message).hint("see `binfmtctl --help`");
-        let _ = console.document(&console::failure(&error));
+    if !error.use_stderr() {
+        // Help and version, which were asked for.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    let _ = error.print();
-    ExitCode::from(error.exit_code() as u8)
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    let console = Console::new(json, false, false, ColorChoice::Auto);
+    let text = error.to_string();
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let rest = rest
+        .split("For more information")
+        .next()
+        .unwrap_or_default();
+    if !rest.trim().is_empty() {
+        console.note(rest.trim_end());
+    }
+    let message = first.trim_start_matches("error: ");
+    let error = Error::new(Status::Usage, message).hint("see `binfmtctl --help`");
+    finish(&console, Err(error))
 }

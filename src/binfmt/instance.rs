@@ -89,6 +89,10 @@ impl Instance {
             )
             .hint("it takes Linux 6.7 or later; leave --userns out to change the host's rules"));
         }
+        if dir != Path::new(DEFAULT_MOUNT) && Self::find(dir).is_none() {
+            // It would hide what is there.
+            return Err(not_an_instance(dir));
+        }
         match try_mount(dir) {
             // The kernel doesn't put a file system twice on one place: the
             // topmost mount is this namespace's own instance already.

@@ -109,9 +109,7 @@ impl Context {
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
             Some(instance) if !self.userns => instance.lock().map(drop),
-            _ if self.mount != Path::new(instance::DEFAULT_MOUNT) && !self.userns => {
-                self.instance().map(drop)
-            }
+            None if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
             _ => require_mount_capability(),
         }
     }

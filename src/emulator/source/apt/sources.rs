@@ -175,7 +175,7 @@ deb cdrom:[Debian GNU/Linux 12]/ bookworm main
 deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/debian bookworm stable
 deb [signed-by=/usr/share/keyrings/vpn-archive-keyring.gpg] https://pkgs.vpn.example/stable/debian bookworm main
 deb-src http://mirror.example/debian bookworm main
-deb\thttp://security.debian.org/debian-security bookworm-security main
+deb\thttp://security.mirror.example/debian-security bookworm-security main
 deb http://ftp.de.debian.org/debian/ bookworm main contrib # near
 ";
         let entries = one_line(text);
