@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anstream::ColorChoice;
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use binfmtctl::cli::{Cli, Color, Command};
 use binfmtctl::commands::{self, Context, Reply};
@@ -103,7 +104,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let json = std::env::args_os().any(|arg| arg == "--json");
     let console = Console::new(json, false, false, ColorChoice::Auto);
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        text.insert_str(0, "it takes a command\n");
+    }
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let rest = rest
         .split("For more information")
