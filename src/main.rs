@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anstream::ColorChoice;
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use binfmtctl::cli::{Cli, Color, Command};
 use binfmtctl::commands::{self, Context, Reply};
@@ -93,16 +94,40 @@ fn print(console: &Console, reply: Reply) -> Result<Option<Error>> {
     Ok(reply.failure)
 }
 
-/// clap's own words for people; a document too for those who asked for one.
+/// What was asked for and isn't an error, such as the help, in clap's own
+/// words; wrong usage as any other failure.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.trim_start_matches("error: ");
-        let console = Console::new(true, false, false, ColorChoice::Auto);
-        let error = Error::new(Status::Usage, message).hint("see `binfmtctl --help`");
-        let _ = console.document(&console::failure(&error));
+    if !error.use_stderr() {
+        // A reader that has seen enough is no failure.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    let _ = error.print();
-    ExitCode::from(error.exit_code() as u8)
+    let json = std::env::args_os().any(|arg| arg == "--json")
+        || std::env::var("BINFMTCTL_JSON").is_ok_and(|value| is_true(&value));
+    let console = Console::new(json, false, false, ColorChoice::Auto);
+    let wrong = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Error::new(Status::Usage, "no command was given").hint("see the list above")
+        }
+        _ => explain(&error.to_string()),
+    };
+    finish(&console, Err(wrong))
+}
+
+/// clap's text in one line: what is wrong, and the tip where it has one.
+fn explain(text: &str) -> Error {
+    let text = text.trim_start_matches("error: ");
+    let mut paragraphs = text.split("\n\n");
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrong = one_line(paragraphs.next().unwrap_or_default());
+    let tip = paragraphs.find_map(|text| text.trim_start().strip_prefix("tip: "));
+    let hint = tip.map_or("see `binfmtctl --help`".to_owned(), one_line);
+    Error::new(Status::Usage, wrong).hint(hint)
+}
+
+/// As clap reads the variables of flags.
+fn is_true(value: &str) -> bool {
+    let value = value.to_lowercase();
+    !["", "n", "no", "f", "false", "off", "0"].contains(&value.as_str())
 }
