@@ -94,29 +94,40 @@ fn print(console: &Console, reply: Reply) -> Result<Option<Error>> {
     Ok(reply.failure)
 }
 
-/// clap's own words, then the line that stands alone; a document too for
-/// those who asked for one.
+/// What was asked for and isn't an error, such as the help, in clap's own
+/// words; wrong usage as any other failure.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Help and version, which were asked for.
+        // A reader that has seen enough is no failure.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let json = std::env::args_os().any(|arg| arg == "--json");
+    let json = std::env::args_os().any(|arg| arg == "--json")
+        || std::env::var("BINFMTCTL_JSON").is_ok_and(|value| is_true(&value));
     let console = Console::new(json, false, false, ColorChoice::Auto);
-    let mut text = error.to_string();
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        text.insert_str(0, "it takes a command\n");
-    }
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let rest = rest
-        .split("For more information")
-        .next()
-        .unwrap_or_default();
-    if !rest.trim().is_empty() {
-        console.note(rest.trim_end());
-    }
-    let message = first.trim_start_matches("error: ");
-    let error = Error::new(Status::Usage, message).hint("see `binfmtctl --help`");
-    finish(&console, Err(error))
+    let wrong = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Error::new(Status::Usage, "no command was given").hint("see the list above")
+        }
+        _ => explain(&error.to_string()),
+    };
+    finish(&console, Err(wrong))
+}
+
+/// clap's text in one line: what is wrong, and the tip where it has one.
+fn explain(text: &str) -> Error {
+    let text = text.trim_start_matches("error: ");
+    let mut paragraphs = text.split("\n\n");
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrong = one_line(paragraphs.next().unwrap_or_default());
+    let tip = paragraphs.find_map(|text| text.trim_start().strip_prefix("tip: "));
+    let hint = tip.map_or("see `binfmtctl --help`".to_owned(), one_line);
+    Error::new(Status::Usage, wrong).hint(hint)
+}
+
+/// As clap reads the variables of flags.
+fn is_true(value: &str) -> bool {
+    let value = value.to_lowercase();
+    !["", "n", "no", "f", "false", "off", "0"].contains(&value.as_str())
 }

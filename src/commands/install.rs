@@ -57,9 +57,11 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     let done = run.carry_out(&survey, &plan, pinned, &source);
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
-    context.store.sweep(&lock, &after.used_emulators())?;
-    context.store.unlock(lock)?;
+    let swept = context.store.sweep(&lock, &after.used_emulators());
+    let swept = swept.and_then(|_| context.store.unlock(lock));
+    // What went wrong first is what has to be mended.
     let (plan, changes) = done?;
+    swept?;
     Ok(run.reply(&after, &plan, changes))
 }
 

@@ -27,12 +27,16 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         true => Some(context.store.lock()?),
         false => None,
     };
+    // An instance that isn't mounted has no rules to remove. The right to
+    // change it comes before the first change.
+    let instance = match Instance::find(&context.mount) {
+        Some(instance) => Some((instance.lock()?, instance)),
+        None => None,
+    };
     if plan.changes_conf {
         conf::write(&context.conf, &plan.remaining)?;
     }
-    // An instance that isn't mounted has no rules to remove.
-    if let Some(instance) = Instance::find(&context.mount) {
-        let right = instance.lock()?;
+    if let Some((right, instance)) = instance {
         for entry in plan.entries.iter().rev() {
             instance.remove(&right, &entry.name)?;
         }

@@ -219,10 +219,11 @@ fn list_dir(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn remove_if_empty(dir: &Path) -> Result<()> {
     match fs::remove_dir(dir) {
+        // A busy one is a mount point: somebody else's, and not to be removed.
         Err(error)
             if matches!(
                 error.kind(),
-                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy
             ) =>
         {
             Ok(())

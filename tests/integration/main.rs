@@ -16,3 +16,5 @@ mod again;
 mod foreign;
 mod platforms;
 mod selection;
+mod wrong_hosts;
+mod wrong_servers;
