@@ -335,3 +335,46 @@ fn same_namespace(one: &str, other: &str) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_binfmt_misc_is_told_from_a_missing_right() {
+        let table = [
+            (Errno::ENODEV, Status::Unsupported, "CONFIG_BINFMT_MISC"),
+            (Errno::EPERM, Status::Permission, "CAP_SYS_ADMIN"),
+        ];
+        for (errno, status, advice) in table {
+            let error = mount_failed(Path::new(DEFAULT_MOUNT), errno);
+            assert_eq!(error.status(), status);
+            assert!(
+                error.line().to_string().contains(advice),
+                "{}",
+                error.line()
+            );
+            assert!(error.line().to_string().contains(DEFAULT_MOUNT));
+        }
+    }
+
+    #[test]
+    fn a_read_only_proc_is_told_from_a_missing_right() {
+        let told = |errno| refused(Path::new("/proc/x"), io::Error::from_raw_os_error(errno));
+        assert!(
+            told(nix::libc::EROFS)
+                .line()
+                .to_string()
+                .contains("read-only")
+        );
+        assert!(told(nix::libc::EACCES).line().to_string().contains("root"));
+        assert_eq!(told(nix::libc::EROFS).status(), Status::Permission);
+    }
+
+    #[test]
+    fn a_directory_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("status"), "enabled\n").unwrap();
+        assert!(Instance::find(dir.path()).is_none());
+    }
+}
