@@ -54,6 +54,9 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     context.require_rights()?;
     let lock = context.store.lock()?;
+    // Another run may have come between the look and the lock.
+    let survey = run.survey()?;
+    let plan = run.plan(&survey, pinned);
     let done = run.carry_out(&survey, &plan, pinned, &source);
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
