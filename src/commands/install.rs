@@ -45,7 +45,8 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         plan.describe(context, pinned);
         return Ok(run.reply(&survey, &plan, Changes::planned(&plan)));
     }
-    if plan.is_done(&survey, args.no_persist) {
+    let litter = context.store.litter(&survey.used_emulators())?;
+    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -81,6 +82,8 @@ struct Run<'a> {
 struct Changes {
     /// Platforms that couldn't be made to run, and why.
     failures: Vec<(&'static Platform, Error)>,
+    /// Why the rules won't come back at boot.
+    not_kept: Option<Error>,
     /// Whether anything was written, or would be.
     any: bool,
 }
@@ -138,7 +141,12 @@ impl Run<'_> {
         }
         drop(lock);
         if !self.args.no_persist {
-            changes.any |= self.persist(&survey, registered)?;
+            match self.persist(&survey, registered) {
+                Ok(changed) => changes.any |= changed,
+                Err(error) => {
+                    changes.not_kept = Some(error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist"));
+                }
+            }
         }
         Ok((plan, changes))
     }
@@ -338,6 +346,7 @@ impl Run<'_> {
                 )
                 .because(error.reason()),
             ),
+            (None, _) if changes.not_kept.is_some() => changes.not_kept,
             (None, _) if self.args.dry_run => None,
             (None, _) => plan
                 .steps

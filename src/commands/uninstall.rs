@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     let asked = parse_platforms(&args.platforms)?.platforms();
     let survey = Survey::take(context.scope(&manifest), &asked)?;
     let plan = Plan::new(&survey, args, &asked)?;
-    if args.dry_run || plan.is_empty(context)? {
+    if args.dry_run || plan.is_empty(context, &survey)? {
         return Ok(Reply::document(plan.describe(&survey, args, false)));
     }
 
@@ -107,9 +107,9 @@ impl Plan {
     }
 
     /// Whether there is nothing to take back: no rule, no line, no file.
-    fn is_empty(&self, context: &Context) -> Result<bool> {
-        let left_over = self.remaining.is_empty() && !context.store.list()?.is_empty();
-        Ok(self.entries.is_empty() && !self.changes_conf && !left_over)
+    fn is_empty(&self, context: &Context, survey: &Survey<'_>) -> Result<bool> {
+        let litter = context.store.litter(&survey.used_emulators())?;
+        Ok(self.entries.is_empty() && !self.changes_conf && litter.is_empty())
     }
 
     fn describe(&self, survey: &Survey<'_>, args: &Uninstall, changed: bool) -> Document {

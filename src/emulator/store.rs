@@ -159,33 +159,41 @@ impl Store {
     /// All emulators in the store.
     pub fn list(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for dir in list_dir(&self.bin())? {
-            if dir.is_dir() {
-                files.extend(list_dir(&dir)?);
-            }
+        for dir in self.dirs()? {
+            files.extend(list_dir(&dir)?);
         }
         files.retain(|file| self.owns(file) && !durable::is_temporary(file));
         files.sort();
         Ok(files)
     }
 
-    /// Removes every emulator that isn't in `used`, what killed runs left
-    /// behind, and directories that became empty. Returns whether anything went.
-    pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
-        let mut changed = false;
-        for dir in list_dir(&self.bin())? {
-            if !dir.is_dir() {
-                continue;
-            }
-            for file in list_dir(&dir)? {
-                if (self.owns(&file) && !used.contains(&file)) || durable::is_temporary(&file) {
-                    changed |= durable::remove(&file)?;
-                }
-            }
+    /// Emulators that aren't in `used`, and what killed runs left behind.
+    pub fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let mut litter = Vec::new();
+        for dir in self.dirs()? {
+            litter.extend(list_dir(&dir)?.into_iter().filter(|file| {
+                (self.owns(file) && !used.contains(file)) || durable::is_temporary(file)
+            }));
+        }
+        Ok(litter)
+    }
+
+    /// Removes the litter, and directories that became empty.
+    pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<()> {
+        for file in self.litter(used)? {
+            durable::remove(&file)?;
+        }
+        for dir in self.dirs()? {
             remove_if_empty(&dir)?;
         }
-        remove_if_empty(&self.bin())?;
-        Ok(changed)
+        remove_if_empty(&self.bin())
+    }
+
+    /// The directories that emulators lie in.
+    fn dirs(&self) -> Result<Vec<PathBuf>> {
+        let mut dirs = list_dir(&self.bin())?;
+        dirs.retain(|dir| dir.is_dir());
+        Ok(dirs)
     }
 
     /// Gives the lock back; an empty store leaves nothing behind.
@@ -288,10 +296,10 @@ mod tests {
         let [kept, unused] = [put(&store, b"one"), put(&store, b"two")];
         let left_behind = kept.with_file_name(".binfmtctl-killed.tmp");
         fs::write(&left_behind, "").unwrap();
-        assert!(store.sweep(&lock, std::slice::from_ref(&kept)).unwrap());
+        store.sweep(&lock, std::slice::from_ref(&kept)).unwrap();
         assert_eq!(store.list().unwrap(), std::slice::from_ref(&kept));
         assert!(!unused.exists() && !left_behind.exists());
-        assert!(store.sweep(&lock, &[]).unwrap());
+        store.sweep(&lock, &[]).unwrap();
         store.unlock(lock).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
