@@ -16,3 +16,4 @@ mod again;
 mod foreign;
 mod platforms;
 mod selection;
+mod wrong_artifacts;
