@@ -16,5 +16,6 @@ mod again;
 mod foreign;
 mod platforms;
 mod selection;
+mod wrong_artifacts;
 mod wrong_hosts;
 mod wrong_servers;
