@@ -61,13 +61,6 @@ impl Output {
         self
     }
 
-    /// Some line of stderr has this text.
-    #[track_caller]
-    pub fn assert_notes(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "no {text:?} on stderr: {self}");
-        self
-    }
-
     /// stdout, which has to be exactly one JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
