@@ -10,11 +10,11 @@ use crate::emulator::store::DEFAULT_PREFIX;
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  the asked state holds           5  this kernel or host can't
-  1  it doesn't                      6  manifest or conf file invalid
-  2  wrong usage                     7  bytes aren't the pinned ones
-  3  check: the platform can't run   8  no source reachable
-  4  permission missing             75  another run holds the lock";
+  0  the asked state holds     6  manifest or conf file invalid
+  1  it doesn't                7  bytes aren't the pinned ones
+  2  wrong usage               8  no source reachable
+  4  permission missing       75  another run holds the lock
+  5  this kernel or host can't";
 
 /// Make this Linux host run every platform's programs and containers.
 #[derive(Debug, Parser)]

@@ -120,7 +120,7 @@ fn require_mount_capability() -> Result<()> {
     match caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN) {
         Ok(false) => Err(Error::new(
             Status::Permission,
-            "binfmt_misc isn't mounted, and this process lacks CAP_SYS_ADMIN to mount it",
+            "this process lacks CAP_SYS_ADMIN, which it takes to mount binfmt_misc",
         )
         .hint("run it as root on the host, or in a privileged container")),
         // Where the capabilities can't be read, the mount will tell.
