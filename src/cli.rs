@@ -90,6 +90,8 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
+    /// Find out why something doesn't run, or won't for long, and how to mend it
+    Doctor(DoctorArgs),
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -162,6 +164,14 @@ pub struct StatusArgs {
     /// Platforms; none: those that container engines know, and every other one with a rule
     #[arg(value_name = "PLATFORM")]
     pub platforms: Vec<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestFile,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
     /// Which manifest.
     #[command(flatten)]
     pub manifest: ManifestFile,

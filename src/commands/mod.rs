@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb is one function that reads as its story;
 //! what it needs of the outside world comes in a [`Context`].
 
+pub mod doctor;
 pub mod install;
 pub mod manifest;
 pub mod status;

@@ -2,12 +2,14 @@
 //! of the interface, a superset of what scripts parse today.
 
 pub mod console;
+pub mod finding;
 pub mod survey;
 pub mod table;
 
 use serde::Serialize;
 
 use crate::error::Error;
+pub use finding::{Finding, Level};
 
 /// The whole answer of a run.
 #[derive(Debug, Default, Serialize)]
@@ -26,6 +28,9 @@ pub struct Document {
     /// One per platform.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platforms: Option<Vec<PlatformReport>>,
+    /// What `doctor` looked at, one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<Finding>>,
     /// Whether this run changed anything, or would with `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,

@@ -5,15 +5,19 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Action, Cause, Document, HostReport, Owner, PlatformReport, Runs};
+use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
 
 const GOOD: Style = AnsiColor::Green.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// Renders the document's platforms, with ANSI styles for whoever wants them.
+/// Renders the document, with ANSI styles for whoever wants them.
 pub fn render(document: &Document) -> String {
+    if let Some(findings) = &document.findings {
+        return checklist(findings);
+    }
     match (&document.host, &document.platforms) {
         (Some(host), Some(platforms)) => {
             let last = match document.dry_run {
@@ -87,6 +91,26 @@ fn advice(platforms: &[&PlatformReport]) -> String {
         Some(_) => install(),
         None => String::new(),
     }
+}
+
+/// A line a finding, with what proves and what mends it below.
+fn checklist(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (word, style) = match finding.level {
+            Level::Ok => ("ok", GOOD),
+            Level::Warning => ("warning", WARN),
+            Level::Problem => ("problem", BAD),
+        };
+        let _ = writeln!(text, "{style}{word:7}{style:#}  {}", finding.what);
+        if let Some(evidence) = &finding.evidence {
+            let _ = writeln!(text, "         {DIM}seen: {evidence}{DIM:#}");
+        }
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(text, "         -> {remedy}");
+        }
+    }
+    text
 }
 
 fn short_name(platform: &PlatformReport) -> &str {
