@@ -10,11 +10,12 @@ use crate::emulator::store::DEFAULT_PREFIX;
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  the asked state holds     6  manifest or conf file invalid
-  1  it doesn't                7  bytes aren't the pinned ones
+  0  the asked state holds     5  this kernel or host can't
+  1  it doesn't, or doctor     6  manifest or conf file invalid
+     found a problem           7  bytes aren't the pinned ones
   2  wrong usage               8  no source reachable
-  4  permission missing       75  another run holds the lock
-  5  this kernel or host can't";
+  3  check: doesn't run       75  another run holds the lock
+  4  permission missing";
 
 /// Make this Linux host run every platform's programs and containers.
 #[derive(Debug, Parser)]
@@ -90,6 +91,8 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
+    /// Say by the exit status alone whether platforms run: 0, or 3
+    Check(CheckArgs),
     /// Find out why something doesn't run, or won't for long, and how to mend it
     Doctor(DoctorArgs),
     /// What is pinned
@@ -167,6 +170,17 @@ pub struct StatusArgs {
     /// Which manifest.
     #[command(flatten)]
     pub manifest: ManifestFile,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Platforms, all of which have to run; variants (linux/arm/v6, linux/amd64/v3) are measured
+    #[arg(value_name = "PLATFORM", required = true)]
+    pub platforms: Vec<String>,
+    /// Wait so long for platforms that don't run yet
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u32,
 }
 
 /// `doctor`.

@@ -57,6 +57,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Install(args) => commands::install::run(&context, args),
         Command::Uninstall(args) => commands::uninstall::run(&context, args),
         Command::Status(args) => commands::status::run(&context, args),
+        Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
         Command::Manifest(_) => Ok(Reply::default()),
     };

@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb is one function that reads as its story;
 //! what it needs of the outside world comes in a [`Context`].
 
+pub mod check;
 pub mod doctor;
 pub mod install;
 pub mod manifest;
@@ -15,7 +16,7 @@ use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
-use crate::platform::{self, Request};
+use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
 use crate::report::survey::Scope;
@@ -60,13 +61,13 @@ impl Reply {
 
 impl Context {
     /// Where a survey looks.
-    pub fn scope<'a>(&'a self, manifest: &'a Manifest) -> Scope<'a> {
+    pub fn scope<'a>(&'a self, manifest: impl Into<Option<&'a Manifest>>) -> Scope<'a> {
         Scope {
             host: &self.host,
             mount: &self.mount,
             store: &self.store,
             conf: &self.conf,
-            manifest,
+            manifest: manifest.into(),
         }
     }
 
@@ -139,8 +140,10 @@ pub fn load_manifest(path: Option<&Path>) -> Result<Manifest> {
 
 /// The platforms that the words ask for.
 pub fn parse_platforms(words: &[String]) -> Result<Request> {
-    platform::parse(words).map_err(|error| {
-        Error::new(Status::Usage, error.to_string())
-            .hint("`binfmtctl status all-targets` lists every name")
-    })
+    platform::parse(words).map_err(unknown)
+}
+
+fn unknown(name: UnknownName) -> Error {
+    Error::new(Status::Usage, name.to_string())
+        .hint("`binfmtctl status all-targets` lists every name")
 }

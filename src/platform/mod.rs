@@ -8,7 +8,7 @@
 mod names;
 mod table;
 
-pub use names::{Request, UnknownName, parse};
+pub use names::{Exact, Request, UnknownName, parse, parse_exact};
 pub use table::{PLATFORMS, TARGETS};
 
 /// The exit status with which every probe ends. Not 0, so that an emulator

@@ -17,10 +17,11 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 pub use sys::pin_name_services;
-use sys::{End, Loaded};
+use sys::{End, Loaded, Ran, Unprepared};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -36,6 +37,8 @@ pub struct Probe {
     pub target: &'static Target,
     /// Machine code that exits with [`PROBE_STATUS`] where it runs.
     pub code: &'static [u8],
+    /// What its header says besides.
+    pub shape: Shape,
 }
 
 impl Probe {
@@ -44,21 +47,23 @@ impl Probe {
         Self {
             target,
             code: target.exit42,
+            shape: Shape::Usual,
         }
     }
 
     /// The program's bytes.
     pub fn image(&self) -> Vec<u8> {
-        elf::image(self.target, self.code)
+        elf::image(self.target, self.code, self.shape)
     }
 }
 
 /// Why a probe didn't run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// ENOEXEC: no rule, and no native loader.
-    #[error("no rule takes it")]
-    NotRegistered,
+    /// ENOEXEC: no rule, and no native loader; or the rule's interpreter itself
+    /// is no program.
+    #[error("nothing takes it")]
+    NotTaken,
     /// ENOENT: the rule's interpreter can't be found from an empty root.
     #[error("the rule's interpreter can't be found there")]
     InterpreterNotFound,
@@ -111,9 +116,9 @@ impl Runner {
             .attempt(|| format!("cannot read the running {}", self.interpreter.display()))
     }
 
-    /// All bytes that ran.
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.exe.metadata()?.len() as usize];
+    /// The bytes that ran, at most so many of them.
+    pub fn bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.exe.metadata()?.len().min(limit) as usize];
         self.exe.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
@@ -141,6 +146,9 @@ pub struct Outcome {
     /// What ran it, or tried to; `None` where nothing was executed or ptrace
     /// is forbidden.
     pub runner: Option<Runner>,
+    /// Why it was tried in this process's own root, if no empty one could be
+    /// made: what runs there needn't run in a container.
+    pub no_empty_root: Option<String>,
 }
 
 impl Outcome {
@@ -179,21 +187,28 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
 /// Runs one probe as the only file of an empty root.
 pub fn run(probe: Probe) -> Outcome {
     let image = probe.image();
-    let (end, loaded) = match sys::run(&image, LIMIT) {
-        Ok(ran) => ran,
-        Err(error) => {
-            return Outcome {
-                verdict: Err(Failure::NotPermitted(format!(
-                    "cannot start a process: {error}"
-                ))),
-                runner: None,
-            };
-        }
-    };
-    Outcome {
-        verdict: verdict(end),
-        runner: loaded.map(|loaded| runner(loaded, &image)),
+    match sys::run(&image, LIMIT) {
+        Ok(Ran {
+            end,
+            loaded,
+            no_empty_root,
+        }) => Outcome {
+            verdict: verdict(end),
+            runner: loaded.map(|loaded| runner(loaded, &image)),
+            no_empty_root: no_empty_root.map(not_prepared),
+        },
+        Err(error) => Outcome {
+            verdict: Err(Failure::NotPermitted(format!(
+                "cannot start a process: {error}"
+            ))),
+            runner: None,
+            no_empty_root: None,
+        },
     }
+}
+
+fn not_prepared(Unprepared { step, error }: Unprepared) -> String {
+    format!("cannot {step}: {error}")
 }
 
 fn runner(loaded: Loaded, image: &[u8]) -> Runner {
@@ -216,13 +231,11 @@ fn verdict(end: End) -> Result<(), Failure> {
         End::Signalled(signal) => Err(Failure::EmulatorFailed(format!("it died of {signal}"))),
         End::TimedOut => Err(Failure::TimedOut),
         End::NotExecuted(error) => Err(match error.raw_os_error() {
-            Some(libc::ENOEXEC) => Failure::NotRegistered,
+            Some(libc::ENOEXEC) => Failure::NotTaken,
             Some(libc::ENOENT) => Failure::InterpreterNotFound,
             _ => Failure::EmulatorFailed(format!("the kernel can't execute it: {error}")),
         }),
-        End::NotPrepared { step, error } => {
-            Err(Failure::NotPermitted(format!("cannot {step}: {error}")))
-        }
+        End::NotPrepared(why) => Err(Failure::NotPermitted(not_prepared(why))),
     }
 }
 
@@ -314,11 +327,11 @@ mod tests {
             return;
         }
         // jmp .
-        let image = elf::image(host.target(), b"\xeb\xfe");
+        let image = elf::image(host.target(), b"\xeb\xfe", Shape::Usual);
         let started = Instant::now();
-        let (end, loaded) = sys::run(&image, Duration::from_millis(50)).unwrap();
-        assert!(matches!(end, End::TimedOut));
-        assert!(loaded.is_some());
+        let ran = sys::run(&image, Duration::from_millis(50)).unwrap();
+        assert!(matches!(ran.end, End::TimedOut));
+        assert!(ran.loaded.is_some());
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 

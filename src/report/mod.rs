@@ -123,6 +123,31 @@ pub enum Pinned {
     Unknown,
 }
 
+/// A comparison of the running bytes with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compared {
+    /// They are the same.
+    Same,
+    /// They differ.
+    Other,
+    /// There are no others.
+    Missing,
+    /// The others can't be read.
+    Unknown,
+}
+
+/// What the running bytes were held against.
+#[derive(Debug, Clone, Serialize)]
+pub struct BytesReport {
+    /// The file that is at the rule's path now.
+    pub file: Compared,
+    /// The digest that its path in our store stands for; null where it isn't ours.
+    pub store: Option<Compared>,
+    /// The manifest's QEMU version that has these bytes; null where none has.
+    pub manifest: Option<String>,
+}
+
 /// What a run did with a platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,6 +190,8 @@ pub struct PlatformReport {
     pub sha256: Option<String>,
     /// Whether those are the bytes of the file.
     pub pinned: Option<Pinned>,
+    /// What those bytes were held against.
+    pub bytes: Option<BytesReport>,
     /// Other entries that match too, in the kernel's order.
     pub shadowed: Vec<String>,
     /// Whether it runs again after a reboot.

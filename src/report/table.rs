@@ -229,6 +229,7 @@ mod tests {
             qemu: None,
             sha256: None,
             pinned: None,
+            bytes: None,
             shadowed: Vec::new(),
             persistent: false,
             action: None,
