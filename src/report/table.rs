@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use super::details;
 use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -24,7 +25,15 @@ pub fn render(document: &Document) -> String {
                 true => "WOULD BE",
                 false => "THIS RUN",
             };
-            format!("{}\n{}", summary(host, platforms), table(platforms, last))
+            let more = match document.details {
+                true => details::render(platforms),
+                false => String::new(),
+            };
+            format!(
+                "{}\n{}{more}",
+                summary(host, platforms),
+                table(platforms, last)
+            )
         }
         _ => String::new(),
     }
@@ -189,7 +198,8 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     row
 }
 
-fn owner(owner: Owner) -> &'static str {
+/// An owner's name.
+pub fn owner(owner: Owner) -> &'static str {
     match owner {
         Owner::Binfmtctl => "binfmtctl",
         Owner::Distribution => "distribution",
