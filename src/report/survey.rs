@@ -275,7 +275,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn host_report(&self) -> HostReport {
+    /// The part of the document about the host.
+    pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
         HostReport {
             platform: host.platform.name,
