@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
@@ -102,6 +103,24 @@ impl Store {
         let (found, _) =
             Digest::of_reader(file).attempt(|| format!("cannot read {}", path.display()))?;
         Ok(self.digest_of_path(path) == Some(found))
+    }
+
+    /// Refuses a place in which the store couldn't be kept, or from which
+    /// nothing could be executed.
+    pub fn require_place(&self) -> Result<()> {
+        let bin = self.bin();
+        durable::require_writable(&bin)?;
+        let place = durable::nearest(&bin);
+        let mount = statvfs(place).attempt(|| format!("cannot look at {}", place.display()))?;
+        match mount.flags().contains(FsFlags::ST_NOEXEC) {
+            true => Err(Error::new(
+                Status::Failed,
+                format!("no emulator in {} could be executed", bin.display()),
+            )
+            .because(format!("{} is mounted noexec", place.display()))
+            .hint("choose another place with --prefix")),
+            false => Ok(()),
+        }
     }
 
     /// Starts an emulator file of `size` bytes.
