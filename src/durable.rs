@@ -140,6 +140,13 @@ pub fn require_writable(dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether nothing in this place can be executed, whatever its mode.
+pub fn is_noexec(place: &Path) -> Result<bool> {
+    statvfs(place)
+        .map(|mount| mount.flags().contains(FsFlags::ST_NOEXEC))
+        .attempt(|| format!("cannot look at {}", place.display()))
+}
+
 /// The directory itself, or the one nearest above it that is there.
 pub fn nearest(dir: &Path) -> &Path {
     let start = Path::new(if dir.is_absolute() { "/" } else { "." });

@@ -70,11 +70,7 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
         return Ok(None);
     }
     render(rules).map(Some).map_err(|error| {
-        Error::new(
-            Status::Invalid,
-            format!("cannot write {}", path.display()),
-        )
-        .because(error)
+        Error::new(Status::Invalid, format!("cannot write {}", path.display())).because(error)
     })
 }
 

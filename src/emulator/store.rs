@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
@@ -111,8 +110,7 @@ impl Store {
         let bin = self.bin();
         durable::require_writable(&bin)?;
         let place = durable::nearest(&bin);
-        let mount = statvfs(place).attempt(|| format!("cannot look at {}", place.display()))?;
-        match mount.flags().contains(FsFlags::ST_NOEXEC) {
+        match durable::is_noexec(place)? {
             true => Err(Error::new(
                 Status::Failed,
                 format!("no emulator in {} could be executed", bin.display()),

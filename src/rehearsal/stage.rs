@@ -88,7 +88,8 @@ fn perform(request: &Request) -> Result<Answer> {
 
 /// Has the kernel kill this process when its parent goes.
 fn die_with(parent: u32) -> Result<()> {
-    set_pdeathsig(Signal::SIGKILL).attempt(|| "cannot tie this process to its parent".to_owned())?;
+    set_pdeathsig(Signal::SIGKILL)
+        .attempt(|| "cannot tie this process to its parent".to_owned())?;
     match getppid().as_raw() == parent as i32 {
         true => Ok(()),
         false => Err(Error::new(Status::Failed, "nobody waits for an answer")),
@@ -136,14 +137,8 @@ fn enter_root() -> Result<()> {
         .open("/dev/null")
         .attempt(|| "cannot open /dev/null".to_owned())?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some("tmpfs"),
-        ROOT,
-        Some("tmpfs"),
-        flags,
-        Some("mode=0755"),
-    )
-    .attempt(|| format!("cannot mount an empty root at {ROOT}"))?;
+    mount(Some("tmpfs"), ROOT, Some("tmpfs"), flags, Some("mode=0755"))
+        .attempt(|| format!("cannot mount an empty root at {ROOT}"))?;
     let null = format!("/proc/self/fd/{}", null.as_raw_fd());
     let null_there = format!("{ROOT}/dev/null");
     for dir in ["proc", "dev", MOUNT] {
@@ -182,12 +177,7 @@ fn native(names: &[String]) -> Result<Vec<String>> {
 }
 
 /// Puts the emulator where the rule wants it, and tries the rule.
-fn try_part(
-    instance: &Instance,
-    lock: &Lock,
-    part: &Line,
-    emulator: io::Result<File>,
-) -> Verdict {
+fn try_part(instance: &Instance, lock: &Lock, part: &Line, emulator: io::Result<File>) -> Verdict {
     let (Some(target), Ok(rule)) = (by_name(&part.target), part.line.parse::<Rule>()) else {
         return Verdict::Untried(format!("cannot understand {}", part.line));
     };

@@ -374,6 +374,7 @@ impl<'a> Survey<'a> {
                 .collect(),
             persistent: native || winner.is_some_and(|entry| persistent.covers(entry)),
             action: None,
+            rehearsal: None,
         }
     }
 }

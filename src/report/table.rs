@@ -243,6 +243,7 @@ mod tests {
             shadowed: Vec::new(),
             persistent: false,
             action: None,
+            rehearsal: None,
         }
     }
 
