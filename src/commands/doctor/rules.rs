@@ -196,3 +196,6 @@ impl Facts {
             .is_ok_and(|native| native.contains(&platform))
     }
 }
+
+#[cfg(test)]
+mod tests;
