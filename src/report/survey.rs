@@ -278,20 +278,22 @@ impl<'a> Survey<'a> {
     /// The part of the document about the host.
     pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
+        let held = self
+            .instance
+            .as_ref()
+            .map_or(Some(false), |instance| instance.held(host));
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
             init: host.init.to_string(),
-            instance: match host.initial_user_ns {
+            // A namespace sees the host's where it has mounted none itself.
+            instance: match host.initial_user_ns || held == Some(true) {
                 true => "host",
                 false => "userns",
             },
             mounted: self.instance.is_some(),
             enabled: self.instance.as_ref().is_some_and(Instance::enabled),
-            held: self
-                .instance
-                .as_ref()
-                .map_or(Some(false), |instance| instance.held(host)),
+            held,
         }
     }
 
