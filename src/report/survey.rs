@@ -160,7 +160,7 @@ impl<'a> Survey<'a> {
         let is_fixed = self.entries.iter().any(fixed) || !runner.is_file(&runner.interpreter);
         let head = runner.bytes(elf::HEAD as u64).unwrap_or_default();
         let is_static = elf::check(&head, self.scope.host.platform).is_ok();
-        if !runner.native && !(is_fixed && is_static) {
+        if !(runner.native || (is_fixed && is_static)) {
             outcome.verdict = Err(Failure::NotPermitted(format!(
                 "it runs here, on {}, but not surely in a container: {why}",
                 runner.interpreter.display()
