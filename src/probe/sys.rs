@@ -65,11 +65,13 @@ const STEPS: [&str; 7] = [
 ];
 
 const PROBE: &CStr = c"/probe";
+/// The one argument after its name.
+const ARGUMENT: &CStr = c"x";
 const EMPTY_ROOT: &CStr = c"/proc";
 const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
 
-/// Executes `image` as the only file of an empty root, without arguments or
-/// environment, and waits for its end, at most `limit`. `Loaded` is `None`
+/// Executes `image` as the only file of an empty root, with one argument and
+/// without environment, and waits for its end, at most `limit`. `Loaded` is `None`
 /// where ptrace is forbidden or nothing was executed.
 pub fn run(image: &[u8], limit: Duration) -> io::Result<(End, Option<Loaded>)> {
     let deadline = Instant::now() + limit;
@@ -227,7 +229,7 @@ impl Prepared<'_> {
                 Ok(()) => {
                     // Without it only the identity stays unknown.
                     libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), 0);
-                    let argv = [PROBE.as_ptr(), ptr::null()];
+                    let argv = [PROBE.as_ptr(), ARGUMENT.as_ptr(), ptr::null()];
                     let environment = [ptr::null()];
                     libc::execve(PROBE.as_ptr(), argv.as_ptr(), environment.as_ptr());
                     6

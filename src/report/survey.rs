@@ -89,7 +89,7 @@ impl<'a> Survey<'a> {
         let variants = self.platforms.iter().flat_map(|platform| {
             let target = platform.target();
             platform.variants.iter().map(move |variant| {
-                let code = variant.exit42;
+                let code = variant.exit_argc;
                 (variant.name, Probe { target, code })
             })
         });
@@ -348,6 +348,16 @@ impl<'a> Survey<'a> {
                 Cause::EmulatorFailed,
                 format!("rule {name}, {interpreter}: {how}"),
             ),
+            Failure::ArgumentsShifted(_) => {
+                let preserves = winner.is_some_and(|entry| entry.known_flags().preserve_argv0);
+                let flag = if preserves { "set" } else { "not set" };
+                (
+                    Cause::EmulatorFailed,
+                    format!(
+                        "rule {name}, {interpreter}: {failure}; flag P, which is {flag}, and this emulator don't agree"
+                    ),
+                )
+            }
         }
     }
 
