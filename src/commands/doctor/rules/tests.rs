@@ -55,6 +55,7 @@ fn emulated(name: &str) -> PlatformFacts {
         },
         desired: true,
         fault: None,
+        is_shifted: false,
         is_pie: true,
     }
 }
