@@ -13,8 +13,12 @@
 mod world;
 
 mod again;
+mod arguments;
+mod check;
+mod doctor;
 mod foreign;
 mod platforms;
+mod rehearsal;
 mod selection;
 mod wrong_artifacts;
 mod wrong_hosts;

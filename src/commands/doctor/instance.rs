@@ -79,11 +79,11 @@ fn top(mountinfo: &[u8], place: &Path) -> Top {
         return Top::Nothing;
     };
     // The last of those at one place is the one on top.
-    let last = mounts
+    let mut here = mounts
         .into_iter()
-        .filter(|mount| mount.mount_point == place)
-        .last();
-    match last {
+        .rev()
+        .filter(|mount| mount.mount_point == place);
+    match here.next() {
         None => Top::Nothing,
         Some(mount) => match mount.fs_type.as_str() {
             "binfmt_misc" => Top::Instance,
@@ -128,7 +128,6 @@ fn check_module(module: Module, host: &HostReport) -> Finding {
 fn check_mount(before: &Before, host: &HostReport) -> Finding {
     const ID: &str = "mount";
     let place = before.mount.display();
-    let mount = format!("mount -t binfmt_misc binfmt_misc {place}");
     match (&before.top, host.mounted) {
         (Top::Automount, true) => Finding::warning(
             ID,
@@ -147,13 +146,14 @@ fn check_mount(before: &Before, host: &HostReport) -> Finding {
             format!("at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"),
         )
         .seen_in("/proc/self/mountinfo")
-        .mend(mount),
+        .mend(format!("mount -t binfmt_misc binfmt_misc {place}")),
         (Top::Nothing | Top::Instance, false) => Finding::problem(
             ID,
             format!("binfmt_misc isn't mounted at {place}, so no rules can be seen or made"),
         )
         .seen_in("/proc/self/mountinfo")
-        .mend(mount),
+        // It mounts, and registers what nobody could while it wasn't.
+        .mend("binfmtctl install"),
     }
 }
 

@@ -96,7 +96,7 @@ impl Run<'_> {
         let plan = self.plan(survey, &release);
         let mut changes = self.rehearse(survey, &plan, &shelf);
         self.tell(&plan, &release, &changes);
-        match self.would_persist(survey, &plan) {
+        match self.would_persist(survey, &plan, &changes) {
             Ok(changed) => changes.any |= changed,
             Err(error) => changes.not_kept = Some(super::not_kept(error)),
         }
@@ -222,9 +222,11 @@ impl Run<'_> {
     }
 
     /// Whether the conf file would change, which it has to be able to.
-    fn would_persist(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+    fn would_persist(&self, survey: &Survey<'_>, plan: &Plan, changes: &Changes) -> Result<bool> {
         let mut rules = plan.rules_in_place();
-        rules.extend(plan.work().flat_map(|step| step.planned.clone()));
+        let works = |step: &&Step| !changes.failed(step.platform);
+        let planned = plan.work().filter(works).flat_map(|step| &step.planned);
+        rules.extend(planned.cloned());
         let conf = &self.context.conf;
         if self.args.no_persist || !conf::differs(conf, &super::lasting(survey, &rules))? {
             return Ok(false);

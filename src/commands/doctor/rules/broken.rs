@@ -1,7 +1,7 @@
 //! Platforms that don't run: with a rule, and without.
 
 use super::{Facts, PlatformFacts, names, removal, with_remedy, words};
-use crate::report::{Cause, Finding};
+use crate::report::{Cause, Finding, Level};
 
 impl Facts {
     /// A rule is there and the platform doesn't run.
@@ -24,7 +24,11 @@ impl Facts {
     fn not_running_one(&self, platform: &PlatformFacts, cause: Cause) -> Finding {
         let detail = platform.report.detail.as_deref().unwrap_or_default();
         let what = format!("{} doesn't run: {detail}", platform.platform.name);
-        let id = id(cause);
+        let id = if platform.is_shifted {
+            "argv0"
+        } else {
+            id(cause)
+        };
         if cause == Cause::NotPermitted {
             return Finding::warning(
                 id,
@@ -59,31 +63,21 @@ impl Facts {
             .iter()
             .filter(|p| p.report.cause == Some(Cause::NotRegistered))
             .partition(|platform| platform.desired);
-        let finding = |platforms: Vec<&PlatformFacts>,
-                       finding: fn(&'static str, String) -> Finding,
-                       why: &str| {
-            (!platforms.is_empty()).then(|| {
-                let what = format!("no rule is for {}{why}", names(platforms.iter().copied()));
-                finding(ID, what).mend(format!(
-                    "binfmtctl install {}",
-                    words(platforms.iter().copied())
-                ))
-            })
+        let finding = |level: Level, platforms: &[&PlatformFacts], why: &str| {
+            let platforms = || platforms.iter().copied();
+            let what = format!("no rule is for {}{why}", names(platforms()));
+            Finding::new(ID, level, what).mend(format!("binfmtctl install {}", words(platforms())))
         };
         let is_bare = !self.platforms.iter().any(PlatformFacts::is_emulated);
-        let level: fn(&'static str, String) -> Finding = match is_bare {
-            true => |id, what| Finding::warning(id, what),
-            false => |id, what| Finding::ok(id, what),
-        };
-        let missing = finding(
-            desired,
-            |id, what| Finding::problem(id, what),
-            ", which should run on this host",
-        );
-        missing
-            .into_iter()
-            .chain(finding(others, level, ""))
-            .collect()
+        let usual = if is_bare { Level::Warning } else { Level::Ok };
+        [
+            (Level::Problem, desired, ", which should run on this host"),
+            (usual, others, ""),
+        ]
+        .iter()
+        .filter(|(_, platforms, _)| !platforms.is_empty())
+        .map(|(level, platforms, why)| finding(*level, platforms, why))
+        .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rules that are in each other's way, or in the way of native programs, and
 //! platforms that are taken for one another.
 
-use super::{Facts, PlatformFacts, is_removable, quoted, removal, with_remedy};
+use super::{Facts, is_removable, quoted, removal, with_remedy};
 use crate::binfmt::Entry;
 use crate::report::{Finding, Owner, table};
 
