@@ -7,6 +7,7 @@
 mod dry_run;
 mod fetch;
 mod plan;
+mod shelf;
 
 use std::fs::File;
 use std::io::Read;

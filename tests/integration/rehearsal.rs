@@ -325,7 +325,7 @@ fn until(leader: u32, is_so: impl Fn(&[(i32, String)]) -> bool) -> Vec<(i32, Str
 }
 
 #[test]
-fn a_killed_rehearsal_leaves_no_process_behind() {
+fn a_killed_rehearsal_leaves_no_process_behind_and_no_file_for_long() {
     if host().emulator != "x86_64" {
         return skip("the emulator that hangs is amd64 code");
     }
@@ -335,11 +335,14 @@ fn a_killed_rehearsal_leaves_no_process_behind() {
         ..Probe::of(host().target())
     };
     let pinned = world.pin("riscv64", &hangs.image());
+    let scratch = world.path("scratch");
+    fs::create_dir(&scratch).unwrap();
     // timeout makes itself the leader of a process group.
     let mut run = world
         .command(env!("CARGO_BIN_EXE_binfmtctl"))
         .args(["install", "riscv64", "-n"])
         .envs(pinned.options())
+        .env("TMPDIR", &scratch)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -355,6 +358,16 @@ fn a_killed_rehearsal_leaves_no_process_behind() {
     kill(Pid::from_raw(install.unwrap().0), Signal::SIGKILL).unwrap();
     run.wait().unwrap();
     until(run.id(), <[_]>::is_empty);
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 1);
+    let others = scratch.join("others");
+    fs::create_dir(&others).unwrap();
+    let next = world.ctl_with("install riscv64 -n", &[("TMPDIR", &scratch)]);
+    next.assert_exit(0);
+    let left: Vec<PathBuf> = fs::read_dir(&scratch)
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .collect();
+    assert_eq!(left, [others], "the next run clears up");
 }
 
 #[test]

@@ -6,17 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-use tempfile::TempDir;
 
 use super::plan::{Plan, Step};
+use super::shelf::Shelf;
 use super::{Changes, Run, check_emulator, check_rule, guard};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
 use crate::emulator::manifest::Release;
 use crate::emulator::source::Choice;
-use crate::emulator::store::Store;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Target};
 use crate::probe;
 use crate::rehearsal::{self, Part, Verdict};
@@ -50,26 +49,6 @@ impl Rehearsal {
                 .collect();
             report.rehearsal = (!rules.is_empty()).then_some(rules);
         }
-    }
-}
-
-/// A store that goes away, for emulators that the host's own one lacks.
-struct Shelf {
-    store: Store,
-    _dir: TempDir,
-}
-
-impl Shelf {
-    fn new() -> Result<Self> {
-        let scratch = durable::scratch();
-        let dir = tempfile::Builder::new()
-            .prefix("binfmtctl-rehearsal.")
-            .tempdir_in(&scratch)
-            .attempt(|| format!("cannot make a temporary directory in {}", scratch.display()))?;
-        Ok(Self {
-            store: Store::new(dir.path())?,
-            _dir: dir,
-        })
     }
 }
 
