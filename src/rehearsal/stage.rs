@@ -192,7 +192,7 @@ fn try_part(instance: &Instance, lock: &Lock, part: &Line, emulator: io::Result<
     // Only to make room for the next; both go with this process anyway.
     let removed = instance.remove(lock, &rule.name);
     let _ = fs::remove_file(path);
-    match tried.and_then(|()| removed) {
+    match tried.and(removed) {
         Ok(_) => Verdict::Ran,
         Err(error) => Verdict::Failed {
             reason: error.reason(),

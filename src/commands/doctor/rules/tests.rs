@@ -52,6 +52,7 @@ fn emulated(name: &str) -> PlatformFacts {
             shadowed: Vec::new(),
             persistent: true,
             action: None,
+            rehearsal: None,
         },
         desired: true,
         fault: None,
