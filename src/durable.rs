@@ -1,6 +1,7 @@
 //! Files that are whole or not there: temp file in the same directory, fsync,
 //! rename, fsync of the directory. A reader, or a power cut, sees the old
-//! bytes or the new ones, never a part.
+//! bytes or the new ones, never a part. And whether a place could hold a file
+//! at all, found out without making one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};

@@ -59,7 +59,7 @@ pub fn read(path: &Path) -> Result<Vec<Rule>> {
     })
 }
 
-/// Whether [`write`] would change the file at `path`.
+/// Whether [`write()`] would change the file at `path`.
 pub fn differs(path: &Path, rules: &[Rule]) -> Result<bool> {
     Ok(std::fs::read_to_string(path).ok() != text(path, rules)?)
 }

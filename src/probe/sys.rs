@@ -1,6 +1,7 @@
 //! All unsafe code of this crate: one process that executes one probe as the
-//! only file of an empty root, and one call to the C library. Where no empty
-//! root can be made the probe is executed from memory, in the caller's root.
+//! only file of an empty root; commands that die with whoever starts them; and
+//! one call to the C library. Where no empty root can be made the probe is
+//! executed from memory, in the caller's root.
 //!
 //! Between fork and exec the child
 //! calls only what is async-signal-safe, on memory prepared before the fork;

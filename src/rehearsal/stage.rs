@@ -69,7 +69,7 @@ fn perform(request: &Request) -> Result<Answer> {
     let is_root = geteuid().is_root();
     enter_namespaces().map_err(|error| match why_closed(is_root) {
         Some(why) => error.hint(why),
-        None => error.hint("a sandbox, or a container without --privileged, may forbid it"),
+        None => error.hint("a chroot, a sandbox, or a container without --privileged forbids it"),
     })?;
     // A change of credentials may take it back.
     die_with(request.parent)?;
