@@ -110,11 +110,10 @@ impl Instance {
     /// Whether PID 1 has it mounted too, so that it stays when we go; `None`
     /// where PID 1 is not the host's or its mounts can't be seen.
     pub fn held(&self, host: &Host) -> Option<bool> {
-        let visible = host::init_mounts(self.device);
-        match visible {
-            Some(true) => Some(true),
-            _ if !host.initial_pid_ns => None,
-            visible => visible,
+        // A container's PID 1 goes with the container.
+        match host.initial_pid_ns {
+            true => host::init_mounts(self.device),
+            false => None,
         }
     }
 

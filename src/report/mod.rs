@@ -2,6 +2,7 @@
 //! of the interface, a superset of what scripts parse today.
 
 pub mod console;
+pub mod details;
 pub mod finding;
 pub mod survey;
 pub mod table;
@@ -34,6 +35,9 @@ pub struct Document {
     /// Whether this run changed anything, or would with `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,
+    /// Whether a person wants to know everything of each platform.
+    #[serde(skip)]
+    pub details: bool,
     /// Present and true when nothing was really done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,

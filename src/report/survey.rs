@@ -160,7 +160,7 @@ impl<'a> Survey<'a> {
         let is_fixed = self.entries.iter().any(fixed) || !runner.is_file(&runner.interpreter);
         let head = runner.bytes(elf::HEAD as u64).unwrap_or_default();
         let is_static = elf::check(&head, self.scope.host.platform).is_ok();
-        if !runner.native && !(is_fixed && is_static) {
+        if !(runner.native || (is_fixed && is_static)) {
             outcome.verdict = Err(Failure::NotPermitted(format!(
                 "it runs here, on {}, but not surely in a container: {why}",
                 runner.interpreter.display()
@@ -275,22 +275,25 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn host_report(&self) -> HostReport {
+    /// The part of the document about the host.
+    pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
+        let held = self
+            .instance
+            .as_ref()
+            .map_or(Some(false), |instance| instance.held(host));
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
             init: host.init.to_string(),
-            instance: match host.initial_user_ns {
+            // A namespace sees the host's where it has mounted none itself.
+            instance: match host.initial_user_ns || held == Some(true) {
                 true => "host",
                 false => "userns",
             },
             mounted: self.instance.is_some(),
             enabled: self.instance.as_ref().is_some_and(Instance::enabled),
-            held: self
-                .instance
-                .as_ref()
-                .map_or(Some(false), |instance| instance.held(host)),
+            held,
         }
     }
 

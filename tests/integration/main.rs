@@ -13,6 +13,8 @@
 mod world;
 
 mod again;
+mod check;
+mod doctor;
 mod foreign;
 mod platforms;
 mod selection;
