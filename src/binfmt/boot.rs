@@ -8,6 +8,7 @@
 //! isn't certain, nothing is promised.
 
 pub mod binfmt_d;
+pub mod openrc;
 pub mod support;
 pub mod unit;
 
@@ -64,6 +65,8 @@ pub struct Boot {
     pub files: Vec<ConfFile>,
     /// binfmt-support, where it is installed.
     pub support: Option<Support>,
+    /// What of OpenRC's calls this program.
+    pub openrc: Option<(&'static str, PathBuf)>,
     /// What is registered afterwards, the newest last.
     pub rules: Vec<Returning>,
     /// Rules that can't be registered: F, and no such interpreter.
@@ -80,14 +83,18 @@ impl Boot {
             masked_mount: masked_mount(root),
             files: binfmt_d::read(root),
             support: support::read(root),
+            openrc: openrc::read(root),
             rules: Vec::new(),
             failing: Vec::new(),
         };
-        if *init == Init::Systemd {
-            let found = |interpreter: &str| is_program(root, interpreter);
-            let rehearsal = boot.rehearse(&found);
-            (boot.rules, boot.failing) = (rehearsal.rules, rehearsal.failing);
+        let found = |interpreter: &str| is_program(root, interpreter);
+        let mut rehearsal = Rehearsal::new(&found);
+        match (init, &boot.openrc) {
+            (Init::Systemd, _) => boot.rehearse(&mut rehearsal),
+            (Init::OpenRc, Some((unit, _))) => rehearsal.apply(&ConfFile::read(conf), unit),
+            _ => {}
         }
+        (boot.rules, boot.failing) = (rehearsal.rules, rehearsal.failing);
         boot
     }
 
@@ -96,16 +103,10 @@ impl Boot {
         self.systemd_binfmt.starts() && self.masked_mount.is_none()
     }
 
-    fn rehearse<'a>(&self, is_program: &'a dyn Fn(&str) -> bool) -> Rehearsal<'a> {
-        let mut rehearsal = Rehearsal {
-            is_program,
-            taken: BTreeSet::new(),
-            rules: Vec::new(),
-            failing: Vec::new(),
-        };
+    fn rehearse(&self, rehearsal: &mut Rehearsal<'_>) {
         if self.applies_files() {
             for file in &self.files {
-                rehearsal.apply(file);
+                rehearsal.apply(file, SYSTEMD_BINFMT);
             }
         }
         if let Some(support) = self.support.as_ref().filter(|s| s.unit.starts()) {
@@ -114,7 +115,6 @@ impl Boot {
             let waits = support.settings.after.iter().any(|u| u == SYSTEMD_BINFMT);
             rehearsal.add(support, waits || !self.applies_files());
         }
-        rehearsal
     }
 
     /// What brings this entry back: the same name, pattern and interpreter,
@@ -155,9 +155,18 @@ struct Rehearsal<'a> {
     failing: Vec<(Rule, Source)>,
 }
 
-impl Rehearsal<'_> {
+impl<'a> Rehearsal<'a> {
+    fn new(is_program: &'a dyn Fn(&str) -> bool) -> Self {
+        Self {
+            is_program,
+            taken: BTreeSet::new(),
+            rules: Vec::new(),
+            failing: Vec::new(),
+        }
+    }
+
     /// systemd-binfmt: each line takes its name from whoever has it.
-    fn apply(&mut self, file: &ConfFile) {
+    fn apply(&mut self, file: &ConfFile, unit: &'static str) {
         for line in &file.lines {
             let name = match line {
                 Line::Rule(rule) => &rule.name,
@@ -168,7 +177,7 @@ impl Rehearsal<'_> {
             self.taken.remove(name);
             match line {
                 Line::Rule(rule) => {
-                    self.register(rule.clone(), &file.path, SYSTEMD_BINFMT, !file.passes);
+                    self.register(rule.clone(), &file.path, unit, !file.passes);
                 }
                 Line::Other(_) => drop(self.taken.insert(name.clone())),
             }

@@ -57,6 +57,15 @@ pub enum Place {
 }
 
 impl ConfFile {
+    /// Reads the file at `path`; one that can't be read says nothing.
+    pub fn read(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            lines: parse(&text(path)),
+            passes: false,
+        }
+    }
+
     /// Its rules by magic.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.lines.iter().filter_map(|line| match line {
@@ -98,9 +107,8 @@ pub fn read(root: &Path) -> Vec<ConfFile> {
             let name = file.file_name();
             if is_read(&name.to_string_lossy()) {
                 files.entry(name).or_insert_with(|| ConfFile {
-                    lines: parse(&text(&file.path())),
-                    path: file.path(),
                     passes: dir == RUN,
+                    ..ConfFile::read(&file.path())
                 });
             }
         }

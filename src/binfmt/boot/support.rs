@@ -57,7 +57,7 @@ impl Format {
             Some("yes") => letter,
             _ => "",
         };
-        let flags = ["C", "P", "F"].map(|letter| flag(letter)).concat();
+        let flags = ["C", "P", "F"].map(&mut flag).concat();
         Some(Self {
             name: name.to_owned(),
             spec,

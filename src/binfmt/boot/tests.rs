@@ -1,5 +1,5 @@
 use super::*;
-use crate::platform::TARGETS;
+use crate::platform::{TARGETS, Target};
 use proptest::prelude::*;
 use std::os::unix::fs::symlink;
 
@@ -224,15 +224,15 @@ fn binfmt_support_that_does_not_wait_promises_nothing() {
 
 #[test]
 fn our_own_rules_are_no_rivals_of_each_other() {
-    let pattern = |i: usize| Pattern {
+    let pattern = |target: &Target| Pattern {
         offset: 0,
-        magic: TARGETS[i].magic.to_vec(),
-        mask: Some(TARGETS[i].mask.to_vec()),
+        magic: target.magic.to_vec(),
+        mask: Some(target.mask.to_vec()),
     };
-    for i in 0..TARGETS.len() {
-        for j in 0..i {
-            let (one, other) = (TARGETS[i].name, TARGETS[j].name);
-            assert!(!overlap(&pattern(i), &pattern(j)), "{one} and {other}");
+    for (i, one) in TARGETS.iter().enumerate() {
+        for other in &TARGETS[..i] {
+            let both = overlap(&pattern(one), &pattern(other));
+            assert!(!both, "{} and {}", one.name, other.name);
         }
     }
 }
