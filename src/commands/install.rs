@@ -21,6 +21,7 @@ use crate::emulator::manifest::{Emulator, Manifest, Release};
 use crate::emulator::source::{Apt, Choice, Source, candidates};
 use crate::emulator::{elf, obtain};
 use crate::error::{Error, IoContext, Result, Status};
+use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
 use crate::report::Action;
@@ -389,11 +390,17 @@ impl Run<'_> {
             );
         }
         if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
-            note(&format!(
-                "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
-                self.context.conf.display(),
-                host.init
-            ));
+            note(&match self.context.host.init {
+                Init::Systemd => {
+                    "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
+                        .to_owned()
+                }
+                _ => format!(
+                    "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
+                    self.context.conf.display(),
+                    host.init
+                ),
+            });
         }
         let runs = |emulator| {
             Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))

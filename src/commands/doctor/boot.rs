@@ -18,7 +18,7 @@ use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
 use crate::error::Error;
 use crate::host::Init;
-use crate::platform::{Platform, TARGETS, Target};
+use crate::platform::{PLATFORMS, Platform, TARGETS, Target};
 use crate::probe::Probe;
 use crate::report::survey::Survey;
 use crate::report::{Finding, Level};
@@ -77,10 +77,12 @@ impl Facts {
         unusable: Option<&Error>,
     ) -> Self {
         let file = ConfFile::read(&context.conf);
-        let rows = TARGETS
+        let mut rows: Vec<Row> = TARGETS
             .iter()
             .map(|target| Row::read(context, manifest, survey, &file, target))
-            .filter(|row| row.filed.is_some() || !row.registered.is_empty());
+            .filter(|row| row.filed.is_some() || !row.registered.is_empty())
+            .collect();
+        rows.sort_by_key(|row| PLATFORMS.iter().position(|p| p == row.platform));
         Self {
             init: context.host.init.clone(),
             is_host: context.host.initial_pid_ns,
@@ -89,7 +91,7 @@ impl Facts {
             present: context.conf.exists(),
             unusable: unusable.map(Error::reason),
             prefix: context.store.prefix().to_owned(),
-            rows: rows.collect(),
+            rows,
         }
     }
 
@@ -341,4 +343,56 @@ fn switch_off(file: &Path) -> String {
         "ln -s /dev/null {}",
         quoted(&format!("/etc/binfmt.d/{name}"))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_fits_the_place_of_its_file() {
+        let table = [
+            (
+                "/etc/binfmt.d/a.conf",
+                "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled",
+            ),
+            (
+                "/usr/lib/binfmt.d/a b.conf",
+                "ln -s /dev/null '/etc/binfmt.d/a b.conf'",
+            ),
+            ("/var/lib/binfmts/a", "rm /var/lib/binfmts/a"),
+        ];
+        for (file, command) in table {
+            assert_eq!(switch_off(Path::new(file)), command);
+        }
+        let unmasked = |dir: &str| unmask("x.service", &Path::new(dir).join("x.service"));
+        let command = unmasked("/etc/systemd/system");
+        assert_eq!(command.as_deref(), Some("systemctl unmask x.service"));
+        assert_eq!(unmasked("/run/systemd/generator.early"), None);
+        assert_eq!(unmasked("/usr/lib/systemd/system"), None);
+    }
+
+    #[test]
+    fn a_container_is_told_to_ask_on_the_host() {
+        let init = Init::Other("sh".to_owned());
+        let conf = PathBuf::from("/nowhere/zz.conf");
+        let mut facts = Facts {
+            boot: Boot::read(Path::new("/nowhere"), &init, &conf),
+            init,
+            is_host: false,
+            conf,
+            present: false,
+            unusable: None,
+            prefix: "/opt/binfmtctl".into(),
+            rows: Vec::new(),
+        };
+        let told = |facts: &Facts| check(facts)[0].what.clone();
+        assert!(told(&facts).contains("on the host"), "{}", told(&facts));
+        facts.is_host = true;
+        assert!(
+            told(&facts).contains("/nowhere/zz.conf"),
+            "{}",
+            told(&facts)
+        );
+    }
 }
