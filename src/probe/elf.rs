@@ -1,5 +1,5 @@
 //! The smallest program of each ELF identity: a header, one segment, and the
-//! code that exits with 42. Pure.
+//! code that exits with the number of its arguments. Pure.
 
 use crate::platform::{CLASS_64, DATA_BE, Target};
 
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_probe_matches_its_own_row_and_no_other() {
         for probed in &TARGETS {
-            let image = image(probed, probed.exit42, Shape::Usual);
+            let image = image(probed, probed.exit_argc, Shape::Usual);
             let matched: Vec<_> = TARGETS
                 .iter()
                 .filter(|target| matches(target, &image))
@@ -142,7 +142,7 @@ mod tests {
     fn a_row_takes_programs_of_every_shape() {
         for target in &TARGETS {
             for shape in Shape::OTHERS {
-                let image = image(target, target.exit42, shape);
+                let image = image(target, target.exit_argc, shape);
                 assert!(matches(target, &image), "{} {shape:?}", target.name);
             }
         }
@@ -152,12 +152,15 @@ mod tests {
     fn an_independent_reader_agrees_with_the_header() {
         use elf::{ElfBytes, endian::AnyEndian};
         for target in &TARGETS {
-            let bytes = image(target, target.exit42, Shape::Usual);
+            let bytes = image(target, target.exit_argc, Shape::Usual);
             let elf = ElfBytes::<AnyEndian>::minimal_parse(&bytes).unwrap();
             assert_eq!(elf.ehdr.e_machine, target.machine(), "{}", target.name);
             let segment = elf.segments().unwrap().get(0).unwrap();
             assert_eq!(segment.p_filesz as usize, bytes.len());
-            assert_eq!(&bytes[(elf.ehdr.e_entry - BASE) as usize..], target.exit42);
+            assert_eq!(
+                &bytes[(elf.ehdr.e_entry - BASE) as usize..],
+                target.exit_argc
+            );
         }
     }
 }

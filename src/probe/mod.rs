@@ -1,4 +1,5 @@
-//! The proof: a platform runs because its probe ran, just now.
+//! The proof: a platform runs because its probe ran, just now, and got its
+//! arguments as a program should.
 //!
 //! Verdicts come from errno, exit status and /proc, never from the text of a
 //! message. What ran is told by the kernel: the process is stopped at its
@@ -25,7 +26,7 @@ use sys::{End, Loaded, Ran, Unprepared};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
-use crate::platform::{PROBE_STATUS, Target};
+use crate::platform::{PROBE_ARGUMENTS, PROBE_BASE, PROBE_STATUS, Target};
 
 /// How long one probe may take. The slowest emulators need a few milliseconds.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -35,7 +36,8 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub struct Probe {
     /// The identity.
     pub target: &'static Target,
-    /// Machine code that exits with [`PROBE_STATUS`] where it runs.
+    /// Machine code that exits with [`PROBE_STATUS`] where it runs and gets its
+    /// arguments right.
     pub code: &'static [u8],
     /// What its header says besides.
     pub shape: Shape,
@@ -46,7 +48,7 @@ impl Probe {
     pub fn of(target: &'static Target) -> Self {
         Self {
             target,
-            code: target.exit42,
+            code: target.exit_argc,
             shape: Shape::Usual,
         }
     }
@@ -70,6 +72,10 @@ pub enum Failure {
     /// The emulator started and didn't end the probe as it should; how it ended.
     #[error("{0}")]
     EmulatorFailed(String),
+    /// The probe ran, with this number of arguments instead of
+    /// [`PROBE_ARGUMENTS`]: real programs take one argument for another.
+    #[error("its program got {} instead of {PROBE_ARGUMENTS}", arguments(*.0))]
+    ArgumentsShifted(i32),
     /// It was still running at the time limit.
     #[error("it was still running at the time limit")]
     TimedOut,
@@ -224,10 +230,7 @@ fn runner(loaded: Loaded, image: &[u8]) -> Runner {
 
 fn verdict(end: End) -> Result<(), Failure> {
     match end {
-        End::Exited(PROBE_STATUS) => Ok(()),
-        End::Exited(status) => Err(Failure::EmulatorFailed(format!(
-            "it exited with status {status} instead of running the program"
-        ))),
+        End::Exited(status) => exited(status),
         End::Signalled(signal) => Err(Failure::EmulatorFailed(format!("it died of {signal}"))),
         End::TimedOut => Err(Failure::TimedOut),
         End::NotExecuted(error) => Err(match error.raw_os_error() {
@@ -239,8 +242,26 @@ fn verdict(end: End) -> Result<(), Failure> {
     }
 }
 
+/// What an exit status says: the probe's own, or else the emulator's.
+fn exited(status: i32) -> Result<(), Failure> {
+    match (status, status - PROBE_BASE) {
+        (PROBE_STATUS, _) => Ok(()),
+        (_, got @ 1..=9) => Err(Failure::ArgumentsShifted(got)),
+        _ => Err(Failure::EmulatorFailed(format!(
+            "it exited with status {status} instead of running the program"
+        ))),
+    }
+}
+
+fn arguments(count: i32) -> String {
+    match count {
+        1 => "1 argument".to_owned(),
+        _ => format!("{count} arguments"),
+    }
+}
+
 /// Runs the probe through an emulator that isn't registered yet, by starting
-/// it with the probe as its argument.
+/// it with the probe and one argument as its arguments.
 pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     let failed = || {
         Error::new(
@@ -260,7 +281,7 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
         .write_all(&Probe::of(target).image())
         .attempt(|| "cannot write to memory".to_owned())?;
     let mut child = Command::new(emulator)
-        .arg(format!("/proc/self/fd/{}", probe.as_raw_fd()))
+        .args([&format!("/proc/self/fd/{}", probe.as_raw_fd()), "x"])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -285,8 +306,9 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
         }
         pause = (pause * 2).min(Duration::from_millis(5));
     };
-    match status.code() {
-        Some(PROBE_STATUS) => Ok(()),
+    match status.code().map(exited) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(shifted @ Failure::ArgumentsShifted(_))) => Err(failed().because(shifted)),
         _ => Err(failed().because(format!(
             "it ended with {status} instead of running the program"
         ))),
@@ -305,6 +327,28 @@ mod tests {
         let outcome = run(Probe::of(host.target()));
         assert_eq!(outcome.verdict, Ok(()));
         assert!(outcome.runner.is_some_and(|runner| runner.native));
+    }
+
+    #[test]
+    fn a_program_that_gets_too_few_or_too_many_arguments_doesnt_run() {
+        use Failure::ArgumentsShifted;
+        assert_eq!(verdict(End::Exited(42)), Ok(()));
+        assert_eq!(verdict(End::Exited(41)), Err(ArgumentsShifted(1)));
+        assert_eq!(verdict(End::Exited(43)), Err(ArgumentsShifted(3)));
+        for emulators_own in [0, 1, 40, 127, 255] {
+            assert!(matches!(
+                verdict(End::Exited(emulators_own)),
+                Err(Failure::EmulatorFailed(_))
+            ));
+        }
+        assert_eq!(
+            ArgumentsShifted(1).to_string(),
+            "its program got 1 argument instead of 2"
+        );
+        assert_eq!(
+            ArgumentsShifted(3).to_string(),
+            "its program got 3 arguments instead of 2"
+        );
     }
 
     #[test]

@@ -87,11 +87,13 @@ const EXECUTE: u8 = 7;
 const MESSAGE: usize = 5;
 
 const PROBE: &CStr = c"/probe";
+/// The one argument after its name.
+const ARGUMENT: &CStr = c"x";
 const EMPTY_ROOT: &CStr = c"/proc";
 const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
 
-/// Executes `image` as the only file of an empty root, without arguments or
-/// environment, and waits for its end, at most `limit`.
+/// Executes `image` as the only file of an empty root, with one argument and
+/// without environment, and waits for its end, at most `limit`.
 pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
     let deadline = Instant::now() + limit;
     let (mut report, report_in) = pipe()?;
@@ -243,7 +245,7 @@ impl Prepared<'_> {
                     null => libc::dup2(null, fd),
                 };
             }
-            let argv = [PROBE.as_ptr(), ptr::null()];
+            let argv = [PROBE.as_ptr(), ARGUMENT.as_ptr(), ptr::null()];
             let environment = [ptr::null()];
             match self.prepare() {
                 Ok(()) => {

@@ -124,7 +124,7 @@ impl<'a> Survey<'a> {
             let target = platform.target();
             let probe = move |variant: &'static Variant| Probe {
                 target,
-                code: variant.exit42,
+                code: variant.exit_argc,
                 shape: Shape::Usual,
             };
             platform

@@ -234,6 +234,17 @@ fn flags_that_change_what_programs_see() {
 }
 
 #[test]
+fn an_emulator_that_takes_flag_p_for_granted() {
+    let Some((world, emulator)) = with_emulator() else {
+        return;
+    };
+    let named = world.path("riscv64-binfmt-P");
+    fs::rename(emulator, &named).unwrap();
+    world.register(&line("theirs", &named.display().to_string(), "F"));
+    finds_and_mends(&world, "argv0", "problem");
+}
+
+#[test]
 fn a_user_namespace_says_whose_rules_it_has() {
     let Some(world) = World::new() else { return };
     let found = finding(&world, "held").unwrap();

@@ -13,6 +13,7 @@
 mod world;
 
 mod again;
+mod arguments;
 mod boot;
 mod check;
 mod doctor;

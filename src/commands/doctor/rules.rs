@@ -12,7 +12,7 @@ use super::interpreter;
 use crate::binfmt::Entry;
 use crate::commands::Context;
 use crate::platform::{Platform, Target};
-use crate::probe::Probe;
+use crate::probe::{Failure, Probe};
 use crate::report::survey::{Survey, owner};
 use crate::report::{Finding, Owner, PlatformReport, Runs};
 
@@ -46,6 +46,8 @@ pub struct PlatformFacts {
     pub desired: bool,
     /// What is wrong with the file at the rule's path.
     pub fault: Option<String>,
+    /// Whether its programs get too many or too few arguments.
+    pub is_shifted: bool,
     /// Whether the running emulator is position-independent.
     pub is_pie: bool,
 }
@@ -138,9 +140,9 @@ impl Facts {
         let platforms = reports.into_iter().filter_map(|report| {
             let platform = Platform::by_emulator(report.target)?;
             let header = Probe::of(platform.target()).image();
-            let runner = survey
-                .outcome(platform.target())
-                .and_then(|outcome| outcome.runner.as_ref());
+            let outcome = survey.outcome(platform.target());
+            let verdict = outcome.map(|outcome| &outcome.verdict);
+            let runner = outcome.and_then(|outcome| outcome.runner.as_ref());
             let interpreter = report.interpreter.as_deref().map(Path::new);
             Some(PlatformFacts {
                 platform,
@@ -149,6 +151,7 @@ impl Facts {
                     .iter()
                     .any(|rule| rule.pattern.matches(&header)),
                 fault: interpreter.and_then(|path| interpreter::fault(path, context.host.platform)),
+                is_shifted: matches!(verdict, Some(Err(Failure::ArgumentsShifted(_)))),
                 is_pie: runner.is_none_or(|runner| interpreter::is_pie(&runner.exe)),
                 report,
             })

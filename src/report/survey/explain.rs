@@ -83,6 +83,16 @@ impl Survey<'_> {
                 Cause::EmulatorFailed,
                 format!("rule {name}, {interpreter}: {how}"),
             ),
+            Failure::ArgumentsShifted(_) => {
+                let preserves = winner.is_some_and(|entry| entry.known_flags().preserve_argv0);
+                let flag = if preserves { "set" } else { "not set" };
+                (
+                    Cause::EmulatorFailed,
+                    format!(
+                        "rule {name}, {interpreter}: {failure}; flag P, which is {flag}, and this emulator don't agree"
+                    ),
+                )
+            }
         }
     }
 

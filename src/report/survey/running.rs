@@ -52,10 +52,10 @@ impl Survey<'_> {
             manifest: known.map(|release| release.qemu.clone()),
         };
         Running {
-            qemu: bytes.manifest.clone().or_else(|| {
-                let bytes = runner.bytes(u64::MAX).ok()?;
-                elf::version(&bytes)
-            }),
+            // What it says of itself; a manifest may call it anything.
+            qemu: (runner.bytes(u64::MAX).ok())
+                .and_then(|bytes| elf::version(&bytes))
+                .or_else(|| bytes.manifest.clone()),
             sha256: Some(sha256),
             pinned: match (bytes.file, bytes.store) {
                 (_, Some(Compared::Other)) => Pinned::Stale,

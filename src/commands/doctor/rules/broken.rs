@@ -24,7 +24,11 @@ impl Facts {
     fn not_running_one(&self, platform: &PlatformFacts, cause: Cause) -> Finding {
         let detail = platform.report.detail.as_deref().unwrap_or_default();
         let what = format!("{} doesn't run: {detail}", platform.platform.name);
-        let id = id(cause);
+        let id = if platform.is_shifted {
+            "argv0"
+        } else {
+            id(cause)
+        };
         if cause == Cause::NotPermitted {
             return Finding::warning(
                 id,

@@ -56,6 +56,7 @@ fn emulated(name: &str) -> PlatformFacts {
         },
         desired: true,
         fault: None,
+        is_shifted: false,
         is_pie: true,
     }
 }
