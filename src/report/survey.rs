@@ -92,9 +92,11 @@ impl<'a> Survey<'a> {
         Ok(survey)
     }
 
-    /// Looks at these platforms alone.
+    /// Looks at these platforms alone. What runs now, the conf file doesn't
+    /// say, so one that can't be used counts as empty.
     pub fn of(scope: Scope<'a>, platforms: &[&'static Platform]) -> Result<Self> {
-        let mut survey = Self::unproved(scope, conf::read(scope.conf)?)?;
+        let desired = conf::read(scope.conf).unwrap_or_default();
+        let mut survey = Self::unproved(scope, desired)?;
         survey.platforms = platforms.to_vec();
         survey.probe();
         Ok(survey)
