@@ -95,6 +95,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Find out why something doesn't run, or won't for long, and how to mend it
     Doctor(DoctorArgs),
+    /// The other side of a rehearsal, for binfmtctl's own use
+    #[command(hide = true)]
+    Rehearse,
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -142,7 +145,8 @@ pub struct Install {
     /// Take over platforms that somebody else's rule runs, and remove that rule
     #[arg(long, env = "BINFMTCTL_REPLACE", value_parser = clap::builder::FalseyValueParser::new())]
     pub replace: bool,
-    /// Say what would be done, and change nothing
+    /// Get the emulators, rehearse the rules in a throw-away user namespace, say what would be done,
+    /// and change nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
 }

@@ -1,5 +1,5 @@
-//! What the next boot brings back: a rehearsal of what this host's init
-//! system does with the files that it reads.
+//! What the next boot brings back, found by playing through what this host's
+//! init system does with the files that it reads.
 //!
 //! systemd-binfmt.service applies the files of binfmt.d(5), then Debian's
 //! binfmt-support.service adds what its database has; the newest rule wins,
@@ -88,13 +88,13 @@ impl Boot {
             failing: Vec::new(),
         };
         let found = |interpreter: &str| is_program(root, interpreter);
-        let mut rehearsal = Rehearsal::new(&found);
+        let mut registry = Registry::new(&found);
         match (init, &boot.openrc) {
-            (Init::Systemd, _) => boot.rehearse(&mut rehearsal),
-            (Init::OpenRc, Some((unit, _))) => rehearsal.apply(&ConfFile::read(conf), unit),
+            (Init::Systemd, _) => boot.play(&mut registry),
+            (Init::OpenRc, Some((unit, _))) => registry.apply(&ConfFile::read(conf), unit),
             _ => {}
         }
-        (boot.rules, boot.failing) = (rehearsal.rules, rehearsal.failing);
+        (boot.rules, boot.failing) = (registry.rules, registry.failing);
         boot
     }
 
@@ -103,17 +103,17 @@ impl Boot {
         self.systemd_binfmt.starts() && self.masked_mount.is_none()
     }
 
-    fn rehearse(&self, rehearsal: &mut Rehearsal<'_>) {
+    fn play(&self, registry: &mut Registry<'_>) {
         if self.applies_files() {
             for file in &self.files {
-                rehearsal.apply(file, SYSTEMD_BINFMT);
+                registry.apply(file, SYSTEMD_BINFMT);
             }
         }
         if let Some(support) = self.support.as_ref().filter(|s| s.unit.starts()) {
             // Before 2.2.2 the two may start in either order, and
             // systemd-binfmt begins with removing everybody's rules.
             let waits = support.settings.after.iter().any(|u| u == SYSTEMD_BINFMT);
-            rehearsal.add(support, waits || !self.applies_files());
+            registry.add(support, waits || !self.applies_files());
         }
     }
 
@@ -147,7 +147,7 @@ impl Boot {
     }
 }
 
-struct Rehearsal<'a> {
+struct Registry<'a> {
     is_program: &'a dyn Fn(&str) -> bool,
     /// Names of whatever is registered.
     taken: BTreeSet<String>,
@@ -155,7 +155,7 @@ struct Rehearsal<'a> {
     failing: Vec<(Rule, Source)>,
 }
 
-impl<'a> Rehearsal<'a> {
+impl<'a> Registry<'a> {
     fn new(is_program: &'a dyn Fn(&str) -> bool) -> Self {
         Self {
             is_program,

@@ -13,6 +13,8 @@ mod rules;
 use super::{Context, Reply, load_manifest};
 use crate::cli::DoctorArgs;
 use crate::error::{Error, Result, Status};
+use crate::platform::{PLATFORMS, Platform, Target};
+use crate::rehearsal;
 use crate::report::survey::Survey;
 use crate::report::{Document, Finding, Level};
 
@@ -21,8 +23,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let before = instance::Before::read(&context.mount, &context.host);
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
-    let native = Err("not tried".to_owned());
-    let rules = rules::Facts::read(context, &survey, native);
+    let rules = rules::Facts::read(context, &survey, native_platforms());
     let findings: Vec<Finding> = [
         kernel::check(&context.host.kernel),
         instance::check(&before, &survey),
@@ -45,6 +46,13 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
         }),
         text: None,
     })
+}
+
+/// What runs without any rule; why that can't be tried here.
+fn native_platforms() -> Result<Vec<&'static Platform>, String> {
+    let targets: Vec<_> = PLATFORMS.iter().map(Platform::target).collect();
+    let native = rehearsal::native(&targets).map_err(|error| error.reason())?;
+    Ok(native.into_iter().map(Target::platform).collect())
 }
 
 fn failure(findings: &[Finding]) -> Option<Error> {

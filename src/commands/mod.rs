@@ -79,8 +79,19 @@ impl Context {
         Instance::find_or_mount(&self.mount, &self.host)
     }
 
-    /// Refuses to start what couldn't be finished: here, or without rights.
+    /// Refuses to start what couldn't be finished: here, without rights, or
+    /// beside another run.
     pub fn require_rights(&self) -> Result<()> {
+        self.could_change()?;
+        match Instance::find(&self.mount) {
+            Some(instance) if !self.userns => instance.lock().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this process could change the instance at all; nobody else
+    /// is held up meanwhile.
+    pub fn could_change(&self) -> Result<()> {
         if let Some(own) = self.host.emulated {
             return Err(Error::new(
                 Status::Unsupported,
@@ -110,7 +121,7 @@ impl Context {
         }
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
-            Some(instance) if !self.userns => instance.lock().map(drop),
+            Some(instance) if !self.userns => instance.open_register().map(drop),
             None if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
             _ => require_mount_capability(),
         }

@@ -280,7 +280,9 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     probe
         .write_all(&Probe::of(target).image())
         .attempt(|| "cannot write to memory".to_owned())?;
-    let mut child = Command::new(emulator)
+    let mut command = Command::new(emulator);
+    sys::end_with_thread(&mut command);
+    let mut child = command
         .args([&format!("/proc/self/fd/{}", probe.as_raw_fd()), "x"])
         .env_clear()
         .stdin(Stdio::null())
@@ -312,6 +314,32 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
         _ => Err(failed().because(format!(
             "it ended with {status} instead of running the program"
         ))),
+    }
+}
+
+/// Runs the probe as a container would, and looks whether the emulator at the
+/// path that its rule names did it.
+pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
+    let failed = |why: String| {
+        Error::new(
+            Status::Failed,
+            format!("the rule for {} was registered, but", target.name),
+        )
+        .because(why)
+    };
+    let outcome = run(Probe::of(target));
+    if let Err(failure) = outcome.verdict {
+        return Err(failed(format!(
+            "its program doesn't run in an empty root: {failure}"
+        )));
+    }
+    match outcome.runner {
+        Some(runner) if !runner.is_file(emulator) => Err(failed(format!(
+            "{} runs its program",
+            runner.interpreter.display()
+        ))),
+        // Without ptrace the verdict has to do.
+        _ => Ok(()),
     }
 }
 

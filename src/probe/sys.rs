@@ -1,6 +1,7 @@
 //! All unsafe code of this crate: one process that executes one probe as the
-//! only file of an empty root, and one call to the C library. Where no empty
-//! root can be made the probe is executed from memory, in the caller's root.
+//! only file of an empty root; commands that die with whoever starts them; and
+//! one call to the C library. Where no empty root can be made the probe is
+//! executed from memory, in the caller's root.
 //!
 //! Between fork and exec the child
 //! calls only what is async-signal-safe, on memory prepared before the fork;
@@ -14,7 +15,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -372,6 +375,22 @@ unsafe fn put(path: &CStr, bytes: &[u8]) -> Option<()> {
         // A descriptor that is open for writing would make the exec ETXTBSY.
         libc::close(fd);
         (written == bytes.len() as isize).then_some(())
+    }
+}
+
+/// Makes the process of this command go when the thread that starts it goes.
+pub fn end_with_thread(command: &mut Command) {
+    let parent = std::process::id() as libc::pid_t;
+    // SAFETY: only async-signal-safe calls, and no memory is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // The parent may have died before that call.
+            match libc::getppid() == parent {
+                true => Ok(()),
+                false => libc::_exit(127),
+            }
+        });
     }
 }
 

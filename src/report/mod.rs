@@ -41,6 +41,13 @@ pub struct Document {
     /// Present and true when nothing was really done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// Whether the rules of a dry run were tried in a throw-away user
+    /// namespace; absent where there was nothing to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<bool>,
+    /// Why they weren't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_rehearsed: Option<String>,
     /// Present when the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
@@ -214,6 +221,20 @@ pub struct PlatformReport {
     /// What this run did with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+    /// The rules that a dry run would have registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Vec<RehearsedRule>>,
+}
+
+/// A rule's part of a dry run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RehearsedRule {
+    /// The line as it would be written to the kernel, and to the conf file.
+    pub line: String,
+    /// Whether a program ran by it; null where it couldn't be tried.
+    pub ran: Option<bool>,
+    /// Why it didn't, or couldn't be tried.
+    pub detail: Option<String>,
 }
 
 /// A failure's part of the document.

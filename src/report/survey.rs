@@ -407,6 +407,7 @@ impl<'a> Survey<'a> {
                 unit: source.unit,
             }),
             action: None,
+            rehearsal: None,
         }
     }
 }

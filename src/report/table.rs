@@ -257,6 +257,7 @@ mod tests {
             persistent: false,
             boot: None,
             action: None,
+            rehearsal: None,
         }
     }
 

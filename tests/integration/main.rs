@@ -19,6 +19,7 @@ mod check;
 mod doctor;
 mod foreign;
 mod platforms;
+mod rehearsal;
 mod selection;
 mod wrong_artifacts;
 mod wrong_hosts;

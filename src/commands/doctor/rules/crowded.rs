@@ -1,9 +1,16 @@
 //! Rules that are in each other's way, or in the way of native programs, and
 //! platforms that are taken for one another.
 
-use super::{Facts, is_removable, quoted, removal, with_remedy};
+use super::{Facts, PlatformFacts, is_removable, quoted, removal, with_remedy};
 use crate::binfmt::Entry;
 use crate::report::{Finding, Owner, table};
+
+/// Pairs of emulators: where the first's programs run, engines believe that
+/// the second's run too; and CPUs that run the first often do.
+const COMPANIONS: [(&str, &str, &str); 2] = [
+    ("arm64-without-arm", "aarch64", "arm"),
+    ("amd64-without-386", "x86_64", "i386"),
+];
 
 impl Facts {
     /// More than one rule runs a platform, and they aren't one owner's.
@@ -88,6 +95,9 @@ impl Facts {
 
     /// Rules for what the host runs without them.
     pub(super) fn needless(&self) -> Vec<Finding> {
+        if let Err(why) = &self.native {
+            return self.perhaps_needless(why);
+        }
         self.platforms
             .iter()
             .filter(|p| p.is_emulated() && self.is_native(p.platform))
@@ -108,21 +118,36 @@ impl Facts {
             .collect()
     }
 
+    /// What the CPU may well run by itself, where that can't be tried.
+    fn perhaps_needless(&self, why: &str) -> Vec<Finding> {
+        COMPANIONS
+            .iter()
+            .filter(|(_, wide, _)| *wide == self.host.emulator)
+            .filter_map(|(_, _, narrow)| self.find(narrow))
+            .filter(|narrow| narrow.is_emulated())
+            .map(|narrow| {
+                let what = format!(
+                    "can't tell whether {} would run natively, without rule {}",
+                    narrow.platform.name,
+                    narrow.handler()
+                );
+                Finding::warning("native-registered", what).seen_in(why)
+            })
+            .collect()
+    }
+
+    fn find(&self, emulator: &str) -> Option<&PlatformFacts> {
+        self.platforms
+            .iter()
+            .find(|p| p.platform.emulator == emulator)
+    }
+
     /// Platforms that engines take for one another.
     pub(super) fn companions(&self) -> Vec<Finding> {
-        let find = |emulator: &str| {
-            self.platforms
-                .iter()
-                .find(|p| p.platform.emulator == emulator)
-        };
-        let pairs = [
-            ("arm64-without-arm", "aarch64", "arm"),
-            ("amd64-without-386", "x86_64", "i386"),
-        ];
-        pairs
-            .into_iter()
+        COMPANIONS
+            .iter()
             .filter_map(|(id, wide, narrow)| {
-                let (wide, narrow) = (find(wide)?, find(narrow)?);
+                let (wide, narrow) = (self.find(wide)?, self.find(narrow)?);
                 (wide.runs() && !narrow.runs()).then(|| {
                     Finding::warning(
                         id,

@@ -44,7 +44,7 @@ impl Facts {
             .collect()
     }
 
-    /// Programs that lose their argv[0].
+    /// Programs that lose their `argv[0]`.
     pub(super) fn arguments(&self) -> Vec<Finding> {
         let loses = |p: &&PlatformFacts| {
             let flags = p.report.flags.as_deref();
