@@ -4,6 +4,7 @@
 //! Each part reads its facts first and then judges them purely: one file for
 //! each place that can be at fault.
 
+mod boot;
 mod instance;
 mod interpreter;
 mod kernel;
@@ -21,12 +22,18 @@ use crate::report::{Document, Finding, Level};
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let before = instance::Before::read(&context.mount, &context.host);
-    let survey = Survey::take(context.scope(&manifest), &[])?;
+    let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
     let rules = rules::Facts::read(context, &survey, native_platforms());
     let findings: Vec<Finding> = [
         kernel::check(&context.host.kernel),
         instance::check(&before, &survey),
         rules::check(&rules),
+        boot::check(&boot::Facts::read(
+            context,
+            &manifest,
+            &survey,
+            unusable.as_ref(),
+        )),
     ]
     .into_iter()
     .flatten()

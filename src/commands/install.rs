@@ -25,6 +25,7 @@ use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
 use crate::error::{Error, IoContext, Result, Status};
+use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
 use crate::report::Action;
@@ -282,11 +283,17 @@ impl Run<'_> {
             );
         }
         if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
-            note(&format!(
-                "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
-                self.context.conf.display(),
-                host.init
-            ));
+            note(&match self.context.host.init {
+                Init::Systemd => {
+                    "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
+                        .to_owned()
+                }
+                _ => format!(
+                    "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
+                    self.context.conf.display(),
+                    host.init
+                ),
+            });
         }
         let runs = |emulator| {
             Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))

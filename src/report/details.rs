@@ -34,9 +34,9 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
     let variants = (!platform.variants.is_empty()).then(|| platform.variants.join(" "));
     let behind = (!platform.shadowed.is_empty()).then(|| platform.shadowed.join(" "));
     let after_boot = (platform.runs != Runs::Native && platform.handler.is_some()).then(|| {
-        match platform.persistent {
-            true => "registered again".to_owned(),
-            false => "gone: nothing registers it".to_owned(),
+        match &platform.boot {
+            Some(boot) => format!("registered again by {}, from {}", boot.unit, boot.file),
+            None => "gone: nothing registers it".to_owned(),
         }
     });
     [

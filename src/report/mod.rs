@@ -159,6 +159,15 @@ pub struct BytesReport {
     pub manifest: Option<String>,
 }
 
+/// What brings a rule back at boot.
+#[derive(Debug, Clone, Serialize)]
+pub struct BootReport {
+    /// The file that it is in.
+    pub file: String,
+    /// The service that applies that file.
+    pub unit: &'static str,
+}
+
 /// What a run did with a platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -207,6 +216,8 @@ pub struct PlatformReport {
     pub shadowed: Vec<String>,
     /// Whether it runs again after a reboot.
     pub persistent: bool,
+    /// What brings its rule back then; null where it needs none, or nothing does.
+    pub boot: Option<BootReport>,
     /// What this run did with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,

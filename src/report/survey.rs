@@ -10,13 +10,14 @@ mod running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Document, HostReport, Owner, PlatformReport, Runs};
+use super::{BootReport, Document, HostReport, Owner, PlatformReport, Runs};
+use crate::binfmt::boot::Boot;
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::emulator::elf;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
-use crate::error::Result;
-use crate::host::{Host, Init};
+use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::platform::{PLATFORMS, Platform, Target, Variant};
 use crate::probe::{self, Failure, Outcome, Probe, Runner, Shape};
 use running::Running;
@@ -56,7 +57,28 @@ impl<'a> Survey<'a> {
     /// Looks at these platforms, and at every other one that container
     /// engines know or that some rule is for.
     pub fn take(scope: Scope<'a>, asked: &[&'static Platform]) -> Result<Self> {
-        let mut survey = Self::unproved(scope)?;
+        Self::take_with(scope, asked, conf::read(scope.conf)?)
+    }
+
+    /// The same where the conf file can't be used: then it counts as empty,
+    /// and the error says why.
+    pub fn take_anyway(
+        scope: Scope<'a>,
+        asked: &[&'static Platform],
+    ) -> Result<(Self, Option<Error>)> {
+        let (desired, error) = match conf::read(scope.conf) {
+            Ok(desired) => (desired, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Ok((Self::take_with(scope, asked, desired)?, error))
+    }
+
+    fn take_with(
+        scope: Scope<'a>,
+        asked: &[&'static Platform],
+        desired: Vec<Rule>,
+    ) -> Result<Self> {
+        let mut survey = Self::unproved(scope, desired)?;
         let has_rule = |platform: &Platform| {
             platform
                 .targets()
@@ -70,15 +92,17 @@ impl<'a> Survey<'a> {
         Ok(survey)
     }
 
-    /// Looks at these platforms alone.
+    /// Looks at these platforms alone. What runs now, the conf file doesn't
+    /// say, so one that can't be used counts as empty.
     pub fn of(scope: Scope<'a>, platforms: &[&'static Platform]) -> Result<Self> {
-        let mut survey = Self::unproved(scope)?;
+        let desired = conf::read(scope.conf).unwrap_or_default();
+        let mut survey = Self::unproved(scope, desired)?;
         survey.platforms = platforms.to_vec();
         survey.probe();
         Ok(survey)
     }
 
-    fn unproved(scope: Scope<'a>) -> Result<Self> {
+    fn unproved(scope: Scope<'a>, desired: Vec<Rule>) -> Result<Self> {
         let instance = Instance::find(scope.mount);
         let entries = match &instance {
             Some(instance) => instance.entries()?,
@@ -88,7 +112,7 @@ impl<'a> Survey<'a> {
             scope,
             instance,
             entries,
-            desired: conf::read(scope.conf)?,
+            desired,
             outcomes: BTreeMap::new(),
             missed: BTreeMap::new(),
             platforms: Vec::new(),
@@ -259,12 +283,12 @@ impl<'a> Survey<'a> {
             .map(|entry| entry.name.clone())
             .collect();
         emulators.sort();
-        let persistent = Persistent::read(self.scope.host, self.scope.conf, &self.desired);
+        let boot = Boot::read(Path::new("/"), &self.scope.host.init, self.scope.conf);
         let reports = self
             .platforms
             .iter()
             .filter(|platform| listed.is_none_or(|listed| listed.contains(platform)))
-            .map(|platform| self.report(platform, &persistent))
+            .map(|platform| self.report(platform, &boot))
             .collect();
         Document {
             supported: Some(self.supported()),
@@ -337,7 +361,7 @@ impl<'a> Survey<'a> {
             .collect()
     }
 
-    fn report(&self, platform: &'static Platform, persistent: &Persistent) -> PlatformReport {
+    fn report(&self, platform: &'static Platform, boot: &Boot) -> PlatformReport {
         let target = platform.target();
         let winner = self.winner(target);
         let explained = self.explain(target);
@@ -346,6 +370,9 @@ impl<'a> Survey<'a> {
             .outcome(target)
             .and_then(|outcome| outcome.runner.as_ref())
             .filter(|runner| !runner.native);
+        let source = winner
+            .filter(|_| !native)
+            .and_then(|entry| boot.covers(entry));
         let running = runner.map_or_else(Running::unknown, |runner| self.running(runner));
         let path_of = |runner: &Runner| runner.interpreter.to_string_lossy().into_owned();
         PlatformReport {
@@ -374,7 +401,11 @@ impl<'a> Survey<'a> {
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))
                 .map(|entry| entry.name.clone())
                 .collect(),
-            persistent: native || winner.is_some_and(|entry| persistent.covers(entry)),
+            persistent: native || source.is_some(),
+            boot: source.map(|source| BootReport {
+                file: source.file.display().to_string(),
+                unit: source.unit,
+            }),
             action: None,
             rehearsal: None,
         }
@@ -412,46 +443,5 @@ pub fn owner(entry: &Entry, store: &Store) -> Owner {
         Owner::Distribution
     } else {
         Owner::Other
-    }
-}
-
-/// Which rules the next boot brings back.
-struct Persistent {
-    lines: Vec<Rule>,
-}
-
-impl Persistent {
-    /// Reads what this host's init system applies at boot.
-    fn read(host: &Host, conf: &Path, desired: &[Rule]) -> Self {
-        if host.init != Init::Systemd {
-            return Self { lines: Vec::new() };
-        }
-        // The directories of binfmt.d(5).
-        let dirs = ["/etc", "/run", "/usr/local/lib", "/usr/lib"]
-            .map(|dir| Path::new(dir).join("binfmt.d"));
-        let in_place = conf
-            .parent()
-            .is_some_and(|dir| dirs.iter().any(|known| known == dir));
-        let mut lines = match in_place {
-            true => desired.to_vec(),
-            false => Vec::new(),
-        };
-        let files = dirs
-            .iter()
-            .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
-            .map(|file| file.path())
-            .filter(|path| path.extension().is_some_and(|ending| ending == "conf"));
-        for path in files {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            // Others' files may hold lines that we don't understand.
-            lines.extend(text.lines().filter_map(|line| line.parse().ok()));
-        }
-        Self { lines }
-    }
-
-    fn covers(&self, entry: &Entry) -> bool {
-        self.lines
-            .iter()
-            .any(|rule| rule.name == entry.name && rule.interpreter == entry.interpreter)
     }
 }

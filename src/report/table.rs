@@ -255,6 +255,7 @@ mod tests {
             bytes: None,
             shadowed: Vec::new(),
             persistent: false,
+            boot: None,
             action: None,
             rehearsal: None,
         }

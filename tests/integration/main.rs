@@ -14,6 +14,7 @@ mod world;
 
 mod again;
 mod arguments;
+mod boot;
 mod check;
 mod doctor;
 mod foreign;

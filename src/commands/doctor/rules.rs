@@ -113,15 +113,15 @@ fn is_removable(entry: &Entry, owner: Owner) -> bool {
 }
 
 /// A name as a shell reads it: somebody will paste the command.
-fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+pub(super) fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-/".contains(c);
     match name.chars().all(is_plain) {
         true => name.to_owned(),
         false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 
-fn with_remedy(finding: Finding, remedy: Option<String>) -> Finding {
+pub(super) fn with_remedy(finding: Finding, remedy: Option<String>) -> Finding {
     match remedy {
         Some(remedy) => finding.mend(remedy),
         None => finding,

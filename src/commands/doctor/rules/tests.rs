@@ -51,6 +51,7 @@ fn emulated(name: &str) -> PlatformFacts {
             bytes: None,
             shadowed: Vec::new(),
             persistent: true,
+            boot: None,
             action: None,
             rehearsal: None,
         },
