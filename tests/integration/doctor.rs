@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::foreign::{line, with_emulator};
 use crate::world::{World, text};
 
+const DOCUMENTED: &str = include_str!("../../docs/doctor.md");
 const MOUNT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// What doctor says under this id, if it isn't "ok".
@@ -17,6 +18,13 @@ fn finding(world: &World, id: &str) -> Option<Value> {
     let findings = findings.unwrap_or_else(|| panic!("no findings: {output}"));
     let has_problem = findings.iter().any(|finding| finding["level"] == "problem");
     assert_eq!(output.status, i32::from(has_problem), "{output}");
+    for finding in &findings {
+        let id = text(&finding["id"]);
+        assert!(
+            DOCUMENTED.contains(&format!("`{id}`")),
+            "{id} isn't documented"
+        );
+    }
     findings
         .into_iter()
         .find(|finding| finding["id"] == id && finding["level"] != "ok")
