@@ -158,10 +158,12 @@ pub fn nearest(dir: &Path) -> &Path {
 
 /// Where large temporary files go: /tmp may lie in memory.
 pub fn scratch() -> PathBuf {
-    match std::env::var_os("TMPDIR") {
-        Some(dir) => dir.into(),
+    let wanted = std::env::var_os("TMPDIR").map(PathBuf::from);
+    // A container's need not be there on the host.
+    match wanted.filter(|dir| dir.is_dir()) {
+        Some(dir) => dir,
         None if Path::new("/var/tmp").is_dir() => "/var/tmp".into(),
-        None => std::env::temp_dir(),
+        None => "/tmp".into(),
     }
 }
 

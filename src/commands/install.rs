@@ -8,6 +8,7 @@ mod dry_run;
 mod fetch;
 mod plan;
 mod shelf;
+mod warnings;
 
 use std::fs::File;
 use std::io::Read;
@@ -25,7 +26,6 @@ use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
 use crate::error::{Error, IoContext, Result, Status};
-use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
 use crate::report::Action;
@@ -90,6 +90,9 @@ struct Changes {
     not_kept: Option<Error>,
     /// Whether anything was written, or would be.
     any: bool,
+    /// Whether this run mounted binfmt_misc, and found that its rules outlive
+    /// that mount.
+    outlived: bool,
     /// What a dry run saw instead.
     rehearsal: Option<Rehearsal>,
 }
@@ -119,11 +122,15 @@ impl Run<'_> {
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
         // From here on an existing instance is visible, and so are its rules.
+        let is_mounted = Instance::find(&self.context.mount).is_some();
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            outlived: !is_mounted && !self.context.host.sees_boot(),
+            ..Changes::default()
+        };
         let guard = guard(&survey);
         let mut registered = plan.rules_in_place();
         for step in plan.work() {
@@ -213,7 +220,7 @@ impl Run<'_> {
         match &changes.rehearsal {
             Some(rehearsal) => rehearsal.report(&mut document),
             None if self.args.dry_run => {}
-            None => self.warn(survey, &document),
+            None => self.warn(survey, &document, changes.outlived),
         }
         Reply {
             failure: self.failure(survey, plan, changes),
@@ -257,51 +264,6 @@ impl Run<'_> {
                         step.platform.name
                     ))
                 }),
-        }
-    }
-
-    /// Says plainly what doesn't last, and what engines will misunderstand.
-    fn warn(&self, survey: &Survey<'_>, document: &crate::report::Document) {
-        let note = |text: &str| self.context.console.note(text);
-        let (Some(host), Some(platforms)) = (&document.host, &document.platforms) else {
-            return;
-        };
-        let ours = || {
-            platforms
-                .iter()
-                .filter(|p| p.owner == Some(crate::report::Owner::Binfmtctl))
-        };
-        if host.instance == "userns" && ours().next().is_some() {
-            note("these rules are this user namespace's own, and go when it goes");
-        } else if host.held == Some(false) && ours().next().is_some() {
-            note(
-                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
-            );
-        } else if host.held.is_none() && ours().next().is_some() {
-            note(
-                "warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes",
-            );
-        }
-        if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
-            note(&match self.context.host.init {
-                Init::Systemd => {
-                    "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
-                        .to_owned()
-                }
-                _ => format!(
-                    "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
-                    self.context.conf.display(),
-                    host.init
-                ),
-            });
-        }
-        let runs = |emulator| {
-            Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))
-        };
-        if runs("aarch64") && !runs("arm") {
-            note(
-                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
-            );
         }
     }
 }

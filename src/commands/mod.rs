@@ -9,10 +9,12 @@ pub mod status;
 pub mod uninstall;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::binfmt::Instance;
 use crate::binfmt::instance;
 use crate::emulator::manifest::Manifest;
+use crate::emulator::source::EmulatorDir;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
@@ -32,6 +34,8 @@ pub struct Context {
     pub userns: bool,
     /// Our emulators.
     pub store: Store,
+    /// Emulators that somebody else put somewhere, to be looked at first.
+    pub emulators: Option<Arc<EmulatorDir>>,
     /// Our conf file.
     pub conf: PathBuf,
     /// How to talk.
@@ -79,6 +83,15 @@ impl Context {
         Instance::find_or_mount(&self.mount, &self.host)
     }
 
+    /// Lets this run see the rules that the host has, in a container that
+    /// hasn't mounted them.
+    pub fn show(&self) -> Result<()> {
+        match self.userns {
+            true => Ok(()),
+            false => Instance::show(&self.mount, &self.host),
+        }
+    }
+
     /// Refuses to start what couldn't be finished: here, without rights, or
     /// beside another run.
     pub fn require_rights(&self) -> Result<()> {
@@ -122,7 +135,11 @@ impl Context {
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
             Some(instance) if !self.userns => instance.open_register().map(drop),
-            None if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
+            None if !self.userns => {
+                require_mount_capability()?;
+                Instance::require_mountable(&self.mount, &self.host)
+            }
+            _ if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
             _ => require_mount_capability(),
         }
     }

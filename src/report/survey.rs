@@ -302,10 +302,10 @@ impl<'a> Survey<'a> {
     /// The part of the document about the host.
     pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
-        let held = self
-            .instance
-            .as_ref()
-            .map_or(Some(false), |instance| instance.held(host));
+        let held = match &self.instance {
+            Some(instance) => instance.held(host),
+            None => Instance::none_held(host),
+        };
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
@@ -401,7 +401,7 @@ impl<'a> Survey<'a> {
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))
                 .map(|entry| entry.name.clone())
                 .collect(),
-            persistent: native || source.is_some(),
+            persistent: (native || self.scope.host.sees_boot()).then(|| native || source.is_some()),
             boot: source.map(|source| BootReport {
                 file: source.file.display().to_string(),
                 unit: source.unit,

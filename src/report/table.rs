@@ -192,8 +192,9 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     };
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),
-        (Runs::Emulated, true) => ("emulated", "yes"),
-        (Runs::Emulated, false) => ("emulated", "until reboot"),
+        (Runs::Emulated, Some(true)) => ("emulated", "yes"),
+        (Runs::Emulated, Some(false)) => ("emulated", "until reboot"),
+        (Runs::Emulated, None) => ("emulated", "unknown"),
         (Runs::No, _) => ("no", "-"),
     };
     let mut row = vec![
@@ -254,7 +255,7 @@ mod tests {
             pinned: None,
             bytes: None,
             shadowed: Vec::new(),
-            persistent: false,
+            persistent: Some(false),
             boot: None,
             action: None,
             rehearsal: None,

@@ -38,6 +38,8 @@ pub struct Before {
     mount: PathBuf,
     module: Module,
     top: Top,
+    /// Whether the host's mounts are others than these.
+    from_container: bool,
 }
 
 impl Before {
@@ -54,6 +56,7 @@ impl Before {
             mount: mount.to_owned(),
             module,
             top: top(&mountinfo, mount),
+            from_container: host.initial_user_ns && !host.sees_boot(),
         }
     }
 }
@@ -140,7 +143,16 @@ fn check_mount(before: &Before, host: &HostReport) -> Finding {
         )
         .seen_in("/proc/self/mountinfo: autofs and nothing on it")
         .mend("systemctl restart proc-sys-fs-binfmt_misc.automount"),
+        (Top::Nothing, true) if before.from_container => Finding::ok(
+            ID,
+            "binfmt_misc isn't mounted in this container, but outside; doctor has mounted it for itself",
+        ),
         (_, true) => Finding::ok(ID, format!("binfmt_misc is mounted at {place}")),
+        (Top::Nothing, false) if before.from_container => Finding::warning(
+            ID,
+            "binfmt_misc isn't mounted in this container, so the host's rules can't be seen: run it on the host, or use --host in a container started with `--privileged --pid=host`",
+        )
+        .seen_in("/proc/self/mountinfo"),
         (Top::Other(kind), false) => Finding::problem(
             ID,
             format!("at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"),
@@ -261,9 +273,25 @@ mod tests {
                 mount: PathBuf::from("/m"),
                 module: Module::Present,
                 top,
+                from_container: false,
             };
             let finding = check_mount(&before, &host(mounted, None, "host"));
             assert_eq!(finding.level, level, "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_the_mount_is_no_broken_host() {
+        for (mounted, level) in [(true, Level::Ok), (false, Level::Warning)] {
+            let before = Before {
+                mount: PathBuf::from("/m"),
+                module: Module::Present,
+                top: Top::Nothing,
+                from_container: true,
+            };
+            let finding = check_mount(&before, &host(mounted, None, "host"));
+            assert_eq!(finding.level, level);
+            assert!(finding.what.contains("this container"), "{finding:?}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::durable;
 use crate::emulator::lock::lock as pin;
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
-use crate::emulator::source::{Apt, AptHost, Choice, Source, candidates};
+use crate::emulator::source::{Apt, AptHost, Choice, Sources, candidates};
 use crate::emulator::store::Store;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
@@ -28,7 +28,8 @@ impl Run<'_> {
         let failed = match source {
             Choice::Distro => None,
             source => {
-                let sources = candidates(source, pinned, self.args.mirror.as_deref())?;
+                let at_hand = self.context.emulators.as_ref();
+                let sources = candidates(source, pinned, self.args.mirror.as_deref(), at_hand)?;
                 match self.obtain(store, plan, pinned, &sources) {
                     Ok(()) => return Ok(pinned.clone()),
                     Err(error) if *source == Choice::Auto && is_the_sources(&error) => Some(error),
@@ -67,7 +68,7 @@ impl Run<'_> {
                 let release = pin(&package.path, Vec::new(), None)?;
                 let file = Choice::Path(package.path.clone());
                 let plan = self.plan(survey, &release);
-                let sources = candidates(&file, &release, None)?;
+                let sources = candidates(&file, &release, None, None)?;
                 self.obtain(store, &plan, &release, &sources)?;
                 self.context.console.note(&format!(
                     "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
@@ -93,7 +94,7 @@ impl Run<'_> {
         store: &Store,
         plan: &Plan,
         release: &Release,
-        sources: &[Box<dyn Source>],
+        sources: &Sources,
     ) -> Result<()> {
         let is_own = store.prefix() == self.context.store.prefix();
         let mut emulators = Vec::new();

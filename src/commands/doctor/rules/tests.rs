@@ -50,7 +50,7 @@ fn emulated(name: &str) -> PlatformFacts {
             pinned: Some(Pinned::Match),
             bytes: None,
             shadowed: Vec::new(),
-            persistent: true,
+            persistent: Some(true),
             boot: None,
             action: None,
             rehearsal: None,
