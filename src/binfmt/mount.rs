@@ -159,9 +159,17 @@ pub(super) fn show(dir: &Path, host: &Host) -> Result<()> {
             "run it as root on the host, or in a privileged container",
         )
     })?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>).attempt(attempt)?;
-    let own = OwnMount::new(dir)?;
+    // Where the mount will be, one of these is what it would spread from; the
+    // others may be no mounts, or not even seen from a chroot.
+    for place in ["/", "/proc", "/proc/sys"] {
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        let _ = nix::mount::mount(None::<&str>, place, None::<&str>, private, None::<&str>);
+    }
+    let own = match OwnMount::new(dir) {
+        // Where there is no binfmt_misc there are no rules.
+        Err(error) if error.status() == Status::Unsupported => return Ok(()),
+        own => own?,
+    };
     // One that nobody else has is no sight.
     if own.is_held(host)? {
         own.keep();

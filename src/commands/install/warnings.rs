@@ -67,7 +67,7 @@ fn lifetime(host: &HostReport, outlived: bool) -> Option<&'static str> {
             "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
         ),
         (_, None) if outlived => Some(
-            "the host's PID 1 can't be seen from here; something else has binfmt_misc mounted too, so these rules outlive this container",
+            "the host's PID 1 can't be seen from here, but it was made sure that rules outlive this container",
         ),
         (_, None) => Some(
             "warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes",
