@@ -44,7 +44,7 @@ impl Run<'_> {
         let conf = self.context.conf.display();
         match &host.init {
             _ if !host.sees_boot() => format!(
-                "warning: {} and {conf} lie in this container, so a reboot takes these rules away; use --host, in a container started with `--privileged --pid=host`",
+                "warning: a container can't see what the host does at boot: these rules come back only if {} and {conf} are the host's, as with --host in a container started with `--privileged --pid=host`",
                 self.context.store.prefix().display()
             ),
             Init::Systemd => {
