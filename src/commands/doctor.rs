@@ -4,7 +4,10 @@
 //! Each part reads its facts first and then judges them purely: one file for
 //! each place that can be at fault.
 
+mod engine;
 mod kernel;
+mod security;
+mod words;
 
 use super::{Context, Reply, load_manifest};
 use crate::cli::DoctorArgs;
@@ -15,11 +18,15 @@ use crate::report::{Document, Finding, Level};
 /// Looks at everything, and changes nothing.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
-    let _survey = Survey::take(context.scope(&manifest), &[])?;
-    let findings: Vec<Finding> = [kernel::check(&context.host.kernel)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let survey = Survey::take(context.scope(&manifest), &[])?;
+    let findings: Vec<Finding> = [
+        kernel::check(&context.host.kernel),
+        security::check(context, &survey),
+        engine::check(&context.host, &survey),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     Ok(Reply {
         failure: failure(&findings),
         document: Some(Document {

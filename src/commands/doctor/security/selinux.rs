@@ -1,0 +1,355 @@
+//! SELinux: whether containers may run the emulators in use.
+//!
+//! A rule with flag F keeps the label of the emulator's inode, and a container
+//! that may not map it fails without a word, while the host's own programs
+//! run. Which labels are good is not guessed: the kernel is asked what the
+//! loaded policy lets `container_t` do, as security_compute_av(3) asks it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::commands::doctor::words::{plain, word};
+use crate::emulator::store::{DEFAULT_PREFIX, Store};
+use crate::platform::PLATFORMS;
+use crate::probe::Runner;
+use crate::report::Finding;
+use crate::report::survey::Survey;
+
+const ID: &str = "selinux";
+const FS: &str = "/sys/fs/selinux";
+
+/// What the kernel checks when a container's process maps an emulator.
+const PERMISSIONS: [&str; 3] = ["read", "execute", "map"];
+
+/// An emulator in use.
+#[derive(Debug, Clone)]
+struct Emulator {
+    /// The platform that it runs.
+    platform: &'static str,
+    /// Its path as registered.
+    path: PathBuf,
+    /// Whether that path is the file that runs.
+    at_path: bool,
+    /// The label of the file that runs.
+    label: String,
+    /// What containers may not do with it.
+    denied: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+enum Facts {
+    Absent,
+    Permissive,
+    /// The policy couldn't be asked; why.
+    Silent(String),
+    /// The policy has no type for containers.
+    Unconfined,
+    Asked {
+        mls: bool,
+        emulators: Vec<Emulator>,
+    },
+}
+
+/// Whether SELinux lets containers run the emulators in use.
+pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
+    let runners: Vec<(&'static str, &Runner)> = PLATFORMS
+        .iter()
+        .filter_map(|platform| {
+            let runner = survey.outcome(platform.target())?.runner.as_ref()?;
+            (!runner.native).then_some((platform.name, runner))
+        })
+        .collect();
+    judge(&read(Path::new(FS), &runners), store)
+}
+
+fn read(selinux: &Path, runners: &[(&'static str, &Runner)]) -> Facts {
+    let flag = |file: &str| fs::read_to_string(selinux.join(file)).map(|text| text.trim() == "1");
+    match flag("enforce") {
+        Err(_) => return Facts::Absent,
+        Ok(false) => return Facts::Permissive,
+        Ok(true) => {}
+    }
+    let mls = flag("mls").unwrap_or(true);
+    let domain = domain(mls);
+    // Writing a context asks whether the policy knows it.
+    match fs::write(selinux.join("context"), &domain) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Facts::Unconfined,
+        Err(error) => return Facts::Silent(error.to_string()),
+        Ok(()) => {}
+    }
+    let mut emulators = Vec::new();
+    for (platform, runner) in runners {
+        let asked =
+            label(&runner.exe).and_then(|label| Ok((ask(selinux, &domain, &label)?, label)));
+        match asked {
+            Ok((denied, label)) => emulators.push(Emulator {
+                platform,
+                path: runner.interpreter.clone(),
+                at_path: runner.is_file(&runner.interpreter),
+                label,
+                denied,
+            }),
+            Err(error) => return Facts::Silent(error.to_string()),
+        }
+    }
+    Facts::Asked { mls, emulators }
+}
+
+/// An ordinary container's context. Each has a pair of categories of its own.
+fn domain(mls: bool) -> String {
+    let level = if mls { ":s0:c1,c2" } else { "" };
+    format!("system_u:system_r:container_t{level}")
+}
+
+fn label(file: &File) -> io::Result<String> {
+    let mut label = Vec::with_capacity(4096);
+    rustix::fs::fgetxattr(
+        file,
+        "security.selinux",
+        rustix::buffer::spare_capacity(&mut label),
+    )?;
+    let text = String::from_utf8_lossy(&label);
+    Ok(text.trim_end_matches('\0').to_owned())
+}
+
+/// What the loaded policy denies `domain` to do with a file labelled `label`.
+fn ask(selinux: &Path, domain: &str, label: &str) -> io::Result<Vec<&'static str>> {
+    let class = selinux.join("class/file");
+    let number = |file: &Path| -> io::Result<u32> {
+        let text = fs::read_to_string(file)?;
+        text.trim().parse().map_err(io::Error::other)
+    };
+    let index = number(&class.join("index"))?;
+    let mut access = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(selinux.join("access"))?;
+    access.write_all(format!("{domain} {label} {index}").as_bytes())?;
+    let mut answer = [0; 256];
+    let length = access.read(&mut answer)?;
+    let allowed = allowed(&String::from_utf8_lossy(&answer[..length]))
+        .ok_or_else(|| io::Error::other("its answer can't be read"))?;
+    let denied = PERMISSIONS.into_iter().filter(|permission| {
+        // Policies older than a permission don't have it.
+        number(&class.join("perms").join(permission)).is_ok_and(|number| !has(allowed, number))
+    });
+    Ok(denied.collect())
+}
+
+/// The vector in an answer: `allowed decided auditallow auditdeny seqno flags`,
+/// all but the last two in hexadecimal. Flag 1: the domain is permissive.
+fn allowed(answer: &str) -> Option<u32> {
+    let mut words = answer.split_whitespace();
+    let allowed = u32::from_str_radix(words.next()?, 16).ok()?;
+    let flags = words.nth(4).and_then(|word| word.parse::<u32>().ok());
+    match flags {
+        Some(flags) if flags & 1 != 0 => Some(u32::MAX),
+        _ => Some(allowed),
+    }
+}
+
+/// Permissions are numbered from 1.
+fn has(vector: u32, permission: u32) -> bool {
+    (1..=32).contains(&permission) && vector & (1 << (permission - 1)) != 0
+}
+
+fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
+    let (mls, emulators) = match facts {
+        Facts::Absent => return vec![Finding::ok(ID, "there is no SELinux here")],
+        Facts::Permissive => {
+            return vec![
+                Finding::ok(ID, "SELinux is permissive: it refuses nothing")
+                    .seen_in(format!("{FS}/enforce")),
+            ];
+        }
+        Facts::Silent(why) => {
+            return vec![Finding::ok(
+                ID,
+                format!("SELinux can't be asked whether containers may run emulators: {why}"),
+            )];
+        }
+        Facts::Unconfined => {
+            return vec![
+                Finding::ok(
+                    ID,
+                    "SELinux enforces a policy that has no container_t: it doesn't confine containers",
+                )
+                .seen_in(format!("{FS}/context")),
+            ];
+        }
+        Facts::Asked { mls, emulators } => (*mls, emulators),
+    };
+    let mut labels: Vec<(&str, Vec<&Emulator>)> = Vec::new();
+    for emulator in emulators.iter().filter(|e| !e.denied.is_empty()) {
+        match labels.iter_mut().find(|(l, _)| *l == emulator.label) {
+            Some((_, together)) => together.push(emulator),
+            None => labels.push((&emulator.label, vec![emulator])),
+        }
+    }
+    if labels.is_empty() {
+        return vec![
+            Finding::ok(
+                ID,
+                "SELinux enforces, and lets containers run the emulators in use",
+            )
+            .seen_in(format!("{FS}/access")),
+        ];
+    }
+    labels
+        .into_iter()
+        .map(|(label, together)| refused(label, &together, store, mls))
+        .collect()
+}
+
+fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Finding {
+    let platforms: Vec<&str> = emulators.iter().map(|e| e.platform).collect();
+    let denied = emulators.first().map_or(&[][..], |e| &e.denied);
+    let finding = Finding::problem(
+        ID,
+        format!(
+            "SELinux doesn't let containers run the emulator of {}: it is labelled {}",
+            platforms.join(", "),
+            plain(label)
+        ),
+    )
+    .seen_in(format!(
+        "{FS}/access: container_t lacks {{ {} }}",
+        denied.join(" ")
+    ));
+    let level = if mls { ":s0" } else { "" };
+    let good = format!("system_u:object_r:bin_t{level}");
+    let ours = |emulator: &&Emulator| store.owns(&emulator.path);
+    if !emulators.iter().all(|emulator| emulator.at_path) {
+        // The file that runs has no path here, or another one.
+        let names: Vec<&str> = platforms
+            .iter()
+            .map(|name| name.trim_start_matches("linux/"))
+            .collect();
+        finding.mend(format!("binfmtctl install --replace {}", names.join(" ")))
+    } else if !emulators.iter().all(ours) {
+        let paths: Vec<String> = emulators.iter().map(|e| word(&e.path)).collect();
+        finding.mend(format!("chcon {good} {}", paths.join(" ")))
+    } else if store.prefix() == Path::new(DEFAULT_PREFIX) {
+        // Without F the categories would stay.
+        finding.mend(format!("restorecon -RFv {DEFAULT_PREFIX}"))
+    } else {
+        finding.mend(format!(
+            "chcon -R {good} {}",
+            word(&store.prefix().join("bin"))
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::report::Level;
+    use proptest::prelude::*;
+
+    fn emulator(store: &Store, denied: &[&'static str]) -> Emulator {
+        Emulator {
+            platform: "linux/arm64",
+            path: store.path(&Digest::of(b""), "qemu-aarch64"),
+            at_path: true,
+            label: "system_u:object_r:container_file_t:s0:c3,c4".to_owned(),
+            denied: denied.to_vec(),
+        }
+    }
+
+    fn judged(store: &Store, emulators: Vec<Emulator>) -> Vec<Finding> {
+        judge(
+            &Facts::Asked {
+                mls: true,
+                emulators,
+            },
+            store,
+        )
+    }
+
+    #[test]
+    fn what_containers_may_not_map_is_a_problem_and_the_remedy_fits_its_place() {
+        let default = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
+        let other = Store::new(Path::new("/srv/e")).unwrap();
+        let distribution = Emulator {
+            path: "/usr/bin/qemu-aarch64-static".into(),
+            ..emulator(&default, &["execute"])
+        };
+        let gone = Emulator {
+            at_path: false,
+            ..distribution.clone()
+        };
+        let table = [
+            (
+                &default,
+                emulator(&default, &["execute"]),
+                "restorecon -RFv /opt/binfmtctl",
+            ),
+            (
+                &other,
+                emulator(&other, &["execute"]),
+                "chcon -R system_u:object_r:bin_t:s0 /srv/e/bin",
+            ),
+            (
+                &default,
+                distribution,
+                "chcon system_u:object_r:bin_t:s0 /usr/bin/qemu-aarch64-static",
+            ),
+            (&default, gone, "binfmtctl install --replace arm64"),
+        ];
+        for (store, emulator, remedy) in table {
+            let findings = judged(store, vec![emulator]);
+            assert_eq!(findings[0].level, Level::Problem);
+            assert_eq!(findings[0].remedy.as_deref(), Some(remedy));
+        }
+    }
+
+    #[test]
+    fn one_label_is_one_finding() {
+        let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
+        let bad = emulator(&store, &["read", "execute"]);
+        let findings = judged(&store, vec![bad.clone(), emulator(&store, &[]), bad]);
+        assert_eq!(findings.len(), 1);
+        let evidence = findings[0].evidence.as_deref().unwrap();
+        assert!(evidence.ends_with("container_t lacks { read execute }"));
+    }
+
+    #[test]
+    fn whoever_refuses_nothing_is_fine() {
+        let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
+        for facts in [
+            Facts::Absent,
+            Facts::Permissive,
+            Facts::Unconfined,
+            Facts::Silent("EACCES".to_owned()),
+            Facts::Asked {
+                mls: true,
+                emulators: vec![emulator(&store, &[])],
+            },
+        ] {
+            let findings = judge(&facts, &store);
+            assert_eq!(findings.len(), 1, "{facts:?}");
+            assert_eq!(findings[0].level, Level::Ok, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_answer_is_read() {
+        let answer = "12 ffffffff 0 ffffffff 7 0";
+        let vector = allowed(answer).unwrap();
+        assert!(has(vector, 2) && has(vector, 5));
+        assert!(!has(vector, 1) && !has(vector, 0) && !has(vector, 33));
+        assert_eq!(allowed("0 ffffffff 0 ffffffff 7 1"), Some(u32::MAX));
+        assert_eq!(allowed(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: String, permission: u32) {
+            if let Some(vector) = allowed(&answer) {
+                has(vector, permission);
+            }
+        }
+    }
+}
