@@ -13,6 +13,7 @@
 mod world;
 
 mod again;
+mod doctor_host;
 mod foreign;
 mod platforms;
 mod selection;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use self::ask::{Silence, ask};
+use self::ask::{Said, Silence, ask};
 use self::builder::Builder;
 use self::info::Info;
 use super::words::plain;
@@ -62,9 +62,13 @@ struct Facts {
 
 /// Looks at Docker, where it is.
 pub fn check(host: &Host, survey: &Survey<'_>) -> Vec<Finding> {
-    let endpoint = endpoint();
+    let said = ask(&mut docker(&["info", "--format", "{{json .}}"]), LIMIT);
+    let endpoint = match said {
+        Err(Silence::Missing) => None,
+        _ => endpoint(),
+    };
     let facts = Facts {
-        heard: listen(endpoint.as_deref()),
+        heard: understand(said, endpoint.as_deref()),
         service: service(host, endpoint.as_deref()),
         kernel: host.kernel.release.clone(),
     };
@@ -90,8 +94,9 @@ fn endpoint() -> Option<String> {
     (said.success && !endpoint.is_empty()).then(|| endpoint.to_owned())
 }
 
-fn listen(endpoint: Option<&str>) -> Heard {
-    let said = match ask(&mut docker(&["info", "--format", "{{json .}}"]), LIMIT) {
+/// Makes sense of the answer to `docker info`, asking on where it takes that.
+fn understand(said: Result<Said, Silence>, endpoint: Option<&str>) -> Heard {
+    let said = match said {
         Err(Silence::Missing) => return Heard::NoClient,
         Err(silence) => return Heard::Nothing(silence.to_string()),
         Ok(said) => said,

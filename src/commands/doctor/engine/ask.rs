@@ -145,11 +145,10 @@ mod tests {
         assert!(matches!(silence, Err(Silence::TimedOut(_))));
         assert!(started.elapsed() < LIMIT);
         let pid = std::fs::read_to_string(file).unwrap();
-        let stat = std::path::PathBuf::from(format!("/proc/{}/stat", pid.trim()));
-        // Dead, and reaped by whoever inherited it, or about to be.
-        let is_dead = || match std::fs::read_to_string(&stat) {
-            Ok(text) => text.contains(") Z "),
-            Err(_) => true,
+        // The dead have no command line, even while nobody has waited for them.
+        let is_dead = || {
+            let cmdline = std::fs::read(format!("/proc/{}/cmdline", pid.trim()));
+            cmdline.unwrap_or_default().is_empty()
         };
         while !is_dead() {
             assert!(started.elapsed() < LIMIT);

@@ -48,7 +48,13 @@ pub fn check(survey: &Survey<'_>) -> Vec<Finding> {
         .filter(|platform| platform.target().class() != CLASS_64)
         .filter(|platform| {
             let outcome = survey.outcome(platform.target());
-            outcome.is_some_and(|o| matches!(o.verdict, Err(Failure::EmulatorFailed(_))))
+            // Without room some guests fail, others have QEMU search for long.
+            outcome.is_some_and(|outcome| {
+                matches!(
+                    outcome.verdict,
+                    Err(Failure::EmulatorFailed(_) | Failure::TimedOut)
+                )
+            })
         })
         .map(|platform| platform.name);
     judge(&Facts {

@@ -196,7 +196,7 @@ mod tests {
 
     const TEXT: &str = "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
         30 27 0:27 / /tmp rw,nosuid,noexec - tmpfs tmpfs rw,size=5m\n\
-        31 27 0:28 / /a\\040b\\134 ro - ext4 /dev/vdb rw\n\
+        31 27 0:28 / /a\\040b ro - ext4 /dev/vdb rw\n\
         32 27 0:29 / /usr ro - squashfs /dev/vdc ro\n";
 
     fn mount(id: i32) -> Mount {
@@ -206,10 +206,14 @@ mod tests {
     #[test]
     fn a_mount_is_found_by_its_id() {
         assert!(mount(30).noexec && !mount(30).read_only);
-        assert_eq!(mount(31).point, Path::new("/a b\\"));
+        assert_eq!(mount(31).point, Path::new("/a b"));
         assert!(mount(31).read_only && !mount(31).all_read_only);
         assert!(mount(32).all_read_only);
         assert_eq!(find(TEXT, 33), None);
+        assert_eq!(
+            unescape(Path::new("/\\134\\09\\1")),
+            Path::new("/\\\\09\\1")
+        );
         assert_eq!(mount_id("pos:\t0\nmnt_id:\t27\n"), Some(27));
     }
 
@@ -242,11 +246,7 @@ mod tests {
         let table = [
             (27, Level::Ok, None),
             (30, Level::Problem, Some("mount -o remount,bind,exec /tmp")),
-            (
-                31,
-                Level::Warning,
-                Some("mount -o remount,bind,rw '/a b\\'"),
-            ),
+            (31, Level::Warning, Some("mount -o remount,bind,rw '/a b'")),
             (
                 32,
                 Level::Warning,
