@@ -11,16 +11,14 @@ use crate::report::Finding;
 
 const ID: &str = "builder";
 
-/// What every BuildKit since 0.8 finds where it runs; newer names are missing
-/// from older engines' lists for want of knowing them.
-const KNOWN_TO_ALL: [&str; 7] = [
+/// What every BuildKit since 0.8 lists where it runs: it doesn't know all
+/// names, and lists none that it takes another for.
+const ALWAYS_LISTED: [&str; 5] = [
     "linux/amd64",
     "linux/arm64",
     "linux/riscv64",
     "linux/ppc64le",
     "linux/s390x",
-    "linux/386",
-    "linux/arm/v7",
 ];
 
 /// containerd's matcher lets the one stand for the other.
@@ -144,15 +142,15 @@ pub fn judge(builder: &Builder, running: &[String], restart: Option<&str>) -> Ve
     let dead: Vec<&str> = known_names()
         .filter(|platform| listed.contains(platform) && !runs(platform))
         .collect();
-    let unlisted: Vec<&str> = KNOWN_TO_ALL
+    let unlisted: Vec<&str> = ALWAYS_LISTED
         .into_iter()
         .filter(|platform| runs(platform) && !listed.contains(platform))
         .collect();
     let own_restart = format!("docker buildx stop {}", builder.name);
-    let restart = match builder.driver.as_str() {
-        "docker" => restart,
-        _ if is_word(&builder.name) => Some(own_restart.as_str()),
-        _ => None,
+    let (restart, until) = match builder.driver.as_str() {
+        "docker" => (restart, "until Docker restarts (which stops containers)"),
+        _ if is_word(&builder.name) => (Some(own_restart.as_str()), "until it is stopped"),
+        _ => (None, "until it is stopped"),
     };
     let seen = "docker buildx inspect";
     let mended = |finding: Finding| match restart {
@@ -164,7 +162,7 @@ pub fn judge(builder: &Builder, running: &[String], restart: Option<&str>) -> Ve
         findings.push(mended(Finding::warning(
             ID,
             format!(
-                "builder {name} still lists {}, which don't run: builds for them end in \"exec format error\", and it forgets nothing until its daemon restarts (which stops containers)",
+                "builder {name} still lists {}, which don't run: builds for them end in \"exec format error\", and it forgets nothing {until}",
                 dead.join(", ")
             ),
         )));
