@@ -10,11 +10,12 @@ use crate::emulator::store::DEFAULT_PREFIX;
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  the asked state holds     6  manifest or conf file invalid
-  1  it doesn't                7  bytes aren't the pinned ones
+  0  the asked state holds     5  this kernel or host can't
+  1  it doesn't, or doctor     6  manifest or conf file invalid
+     found a problem           7  bytes aren't the pinned ones
   2  wrong usage               8  no source reachable
-  4  permission missing       75  another run holds the lock
-  5  this kernel or host can't";
+  3  check: doesn't run       75  another run holds the lock
+  4  permission missing";
 
 /// Make this Linux host run every platform's programs and containers.
 #[derive(Debug, Parser)]
@@ -90,8 +91,13 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
+    /// Say by the exit status alone whether platforms run: 0, or 3
+    Check(CheckArgs),
     /// Find out why something doesn't run, or won't for long, and how to mend it
     Doctor(DoctorArgs),
+    /// The other side of a rehearsal, for binfmtctl's own use
+    #[command(hide = true)]
+    Rehearse,
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -139,7 +145,8 @@ pub struct Install {
     /// Take over platforms that somebody else's rule runs, and remove that rule
     #[arg(long, env = "BINFMTCTL_REPLACE", value_parser = clap::builder::FalseyValueParser::new())]
     pub replace: bool,
-    /// Say what would be done, and change nothing
+    /// Get the emulators, rehearse the rules in a throw-away user namespace, say what would be done,
+    /// and change nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
 }
@@ -167,6 +174,17 @@ pub struct StatusArgs {
     /// Which manifest.
     #[command(flatten)]
     pub manifest: ManifestFile,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Platforms, all of which have to run; variants (linux/arm/v6, linux/amd64/v3) are measured
+    #[arg(value_name = "PLATFORM", required = true)]
+    pub platforms: Vec<String>,
+    /// Wait so long for platforms that don't run yet
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u32,
 }
 
 /// `doctor`.

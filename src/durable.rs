@@ -1,12 +1,16 @@
 //! Files that are whole or not there: temp file in the same directory, fsync,
 //! rename, fsync of the directory. A reader, or a power cut, sees the old
-//! bytes or the new ones, never a part.
+//! bytes or the new ones, never a part. And whether a place could hold a file
+//! at all, found out without making one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, eaccess, geteuid};
 use tempfile::NamedTempFile;
 
 use crate::error::{IoContext, Result};
@@ -113,6 +117,51 @@ pub fn make_dir(dir: &Path) -> Result<()> {
             made.attempt(|| format!("cannot create the directory {}", dir.display()))?;
             sync_dir(above)
         }
+    }
+}
+
+/// Refuses a directory, there or yet to be made, in which this process
+/// couldn't make a file. What an ordinary user may not, root may.
+pub fn require_writable(dir: &Path) -> Result<()> {
+    let place = nearest(dir);
+    let attempt = || format!("cannot create a file in {}", place.display());
+    if !place.is_dir() {
+        return Err(Errno::ENOTDIR).attempt(attempt);
+    }
+    let read_only = statvfs(place)
+        .attempt(attempt)?
+        .flags()
+        .contains(FsFlags::ST_RDONLY);
+    if read_only {
+        return Err(Errno::EROFS).attempt(attempt);
+    }
+    match eaccess(place, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(Errno::EACCES) if !geteuid().is_root() => Ok(()),
+        allowed => allowed.attempt(attempt),
+    }
+}
+
+/// Whether nothing in this place can be executed, whatever its mode.
+pub fn is_noexec(place: &Path) -> Result<bool> {
+    statvfs(place)
+        .map(|mount| mount.flags().contains(FsFlags::ST_NOEXEC))
+        .attempt(|| format!("cannot look at {}", place.display()))
+}
+
+/// The directory itself, or the one nearest above it that is there.
+pub fn nearest(dir: &Path) -> &Path {
+    let start = Path::new(if dir.is_absolute() { "/" } else { "." });
+    dir.ancestors()
+        .find(|above| above.symlink_metadata().is_ok())
+        .unwrap_or(start)
+}
+
+/// Where large temporary files go: /tmp may lie in memory.
+pub fn scratch() -> PathBuf {
+    match std::env::var_os("TMPDIR") {
+        Some(dir) => dir.into(),
+        None if Path::new("/var/tmp").is_dir() => "/var/tmp".into(),
+        None => std::env::temp_dir(),
     }
 }
 

@@ -30,6 +30,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The running one.
+    pub fn running() -> Self {
+        let names = nix::sys::utsname::uname();
+        Self::parse(&names.map_or_else(
+            |_| String::new(),
+            |names| names.release().to_string_lossy().into_owned(),
+        ))
+    }
+
     /// Reads a release; numbers that aren't there are 0.
     pub fn parse(release: &str) -> Self {
         let mut numbers = release
@@ -119,12 +128,9 @@ impl Host {
             )
             .hint("mount /proc, or run it on an architecture that QEMU knows"));
         };
-        let release = nix::sys::utsname::uname()
-            .map(|names| names.release().to_string_lossy().into_owned())
-            .unwrap_or_default();
         Ok(Self {
             platform,
-            kernel: Kernel::parse(&release),
+            kernel: Kernel::running(),
             init: read_init(),
             initial_user_ns: is_initial("/proc/self/ns/user", INITIAL_USER_NS),
             initial_pid_ns: is_initial("/proc/self/ns/pid", INITIAL_PID_NS),

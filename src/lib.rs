@@ -14,8 +14,8 @@
 //! [`durable`] are for all; [`platform`] is the table; [`host`] is what this
 //! machine is; [`emulator`] gets the bytes and never touches the kernel;
 //! [`binfmt`] and [`probe`] stand side by side and never touch the network;
-//! [`report`] says what was seen; [`commands`] are the verbs; [`cli`] is the
-//! command line.
+//! [`rehearsal`] tries rules where they do no harm; [`report`] says what was
+//! seen; [`commands`] are the verbs; [`cli`] is the command line.
 
 pub mod error;
 
@@ -30,6 +30,8 @@ pub mod emulator;
 
 pub mod binfmt;
 pub mod probe;
+
+pub mod rehearsal;
 
 pub mod report;
 

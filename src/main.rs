@@ -11,6 +11,7 @@ use binfmtctl::commands::{self, Context, Reply};
 use binfmtctl::emulator::store::Store;
 use binfmtctl::error::{Error, Result, Status};
 use binfmtctl::host::Host;
+use binfmtctl::rehearsal;
 use binfmtctl::report::ErrorReport;
 use binfmtctl::report::console::{self, Console};
 
@@ -32,6 +33,15 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
+    // Before anything starts a thread, and without a look at the host.
+    if let Command::Rehearse = &cli.command {
+        let answer = rehearsal::play(std::io::stdin());
+        let text = |text| Reply {
+            text: Some(text),
+            ..Reply::default()
+        };
+        return (console, answer.map(text));
+    }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
         Err(error) => return (console, Err(error)),
@@ -57,8 +67,9 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Install(args) => commands::install::run(&context, args),
         Command::Uninstall(args) => commands::uninstall::run(&context, args),
         Command::Status(args) => commands::status::run(&context, args),
+        Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) => Ok(Reply::default()),
+        Command::Manifest(_) | Command::Rehearse => Ok(Reply::default()),
     };
     (context.console, reply)
 }

@@ -59,6 +59,21 @@ pub fn read(path: &Path) -> Result<Vec<Rule>> {
     })
 }
 
+/// Whether [`write()`] would change the file at `path`.
+pub fn differs(path: &Path, rules: &[Rule]) -> Result<bool> {
+    Ok(std::fs::read_to_string(path).ok() != text(path, rules)?)
+}
+
+/// What the file at `path` has to say; `None` where there has to be no file.
+fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    render(rules).map(Some).map_err(|error| {
+        Error::new(Status::Invalid, format!("cannot write {}", path.display())).because(error)
+    })
+}
+
 /// Makes the file at `path` say exactly these rules; no rules, no file.
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
@@ -73,15 +88,10 @@ pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
             durable::remove(&file.path())?;
         }
     }
-    if rules.is_empty() {
-        return durable::remove(path);
-    }
-    let attempt = || format!("cannot write {}", path.display());
-    let text =
-        render(rules).map_err(|error| Error::new(Status::Invalid, attempt()).because(error))?;
-    match std::fs::read_to_string(path) {
-        Ok(present) if present == text => Ok(false),
-        _ => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
+    match text(path, rules)? {
+        None => durable::remove(path),
+        Some(_) if !differs(path, rules)? => Ok(false),
+        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
     }
 }
 
@@ -98,7 +108,9 @@ mod tests {
         let rules = vec![LINE.parse().unwrap()];
         let left_behind = dir.path().join("binfmt.d/.binfmtctl-killed.tmp");
         durable::write(&left_behind, b"", 0o600).unwrap();
+        assert!(differs(&path, &rules).unwrap());
         assert!(write(&path, &rules).unwrap());
+        assert!(!differs(&path, &rules).unwrap());
         assert!(!left_behind.exists());
         assert_eq!(read(&path).unwrap(), rules);
         assert!(!write(&path, &rules).unwrap(), "the second time is nothing");

@@ -102,6 +102,13 @@ impl Instance {
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
 
+    /// The empty instance of a user namespace that was just made, mounted at
+    /// `dir`, wherever that is.
+    pub fn of_new_namespace(dir: &Path) -> Result<Self> {
+        mount(dir)?;
+        Self::find(dir).ok_or_else(|| not_an_instance(dir))
+    }
+
     /// Where it is mounted.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -110,11 +117,10 @@ impl Instance {
     /// Whether PID 1 has it mounted too, so that it stays when we go; `None`
     /// where PID 1 is not the host's or its mounts can't be seen.
     pub fn held(&self, host: &Host) -> Option<bool> {
-        let visible = host::init_mounts(self.device);
-        match visible {
-            Some(true) => Some(true),
-            _ if !host.initial_pid_ns => None,
-            visible => visible,
+        // A container's PID 1 goes with the container.
+        match host.initial_pid_ns {
+            true => host::init_mounts(self.device),
+            false => None,
         }
     }
 
@@ -125,20 +131,26 @@ impl Instance {
 
     /// Takes the lock, or says at once that somebody else has it.
     pub fn lock(&self) -> Result<Lock> {
-        let path = self.dir.join("register");
-        let file = OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(|error| refused(&path, error))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(self.open_register()?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Lock(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(
                 Status::Locked,
                 format!("another run is changing {}", self.dir.display()),
             )
             .hint("wait for it to end, then run this again")),
-            Err((_, errno)) => Err(errno).attempt(|| format!("cannot lock {}", path.display())),
+            Err((_, errno)) => {
+                Err(errno).attempt(|| format!("cannot lock register in {}", self.dir.display()))
+            }
         }
+    }
+
+    /// Opens what rules are written to, which only root may.
+    pub fn open_register(&self) -> Result<File> {
+        let path = self.dir.join("register");
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|error| refused(&path, error))
     }
 
     /// All entries, in the order of the directory, which is the kernel's
@@ -198,7 +210,7 @@ impl Instance {
                 .hint("the flag F takes Linux 4.8 or later"),
             Some(nix::libc::ENOENT) => Error::new(Status::Failed, attempt)
                 .because(format!("{} is not there", rule.interpreter)),
-            Some(nix::libc::EACCES | nix::libc::EPERM) if self.is_writable() => {
+            Some(nix::libc::EACCES | nix::libc::EPERM) if self.open_register().is_ok() => {
                 Error::new(Status::Permission, attempt)
                     .because(format!(
                         "the kernel may not execute {}",
@@ -218,13 +230,6 @@ impl Instance {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(refused(&path, error)),
         }
-    }
-
-    fn is_writable(&self) -> bool {
-        OpenOptions::new()
-            .write(true)
-            .open(self.dir.join("register"))
-            .is_ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernel's binfmt_misc: rules, entries, instances, the guard, and the
 //! file that says what should be registered. Nothing here touches the network.
 
+pub mod boot;
 pub mod conf;
 pub mod entry;
 pub mod guard;

@@ -4,23 +4,39 @@
 //! Each part reads its facts first and then judges them purely: one file for
 //! each place that can be at fault.
 
+mod boot;
 mod engine;
+mod instance;
+mod interpreter;
 mod kernel;
+mod rules;
 mod security;
 mod words;
 
 use super::{Context, Reply, load_manifest};
 use crate::cli::DoctorArgs;
 use crate::error::{Error, Result, Status};
+use crate::platform::{PLATFORMS, Platform, Target};
+use crate::rehearsal;
 use crate::report::survey::Survey;
 use crate::report::{Document, Finding, Level};
 
 /// Looks at everything, and changes nothing.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
-    let survey = Survey::take(context.scope(&manifest), &[])?;
+    let before = instance::Before::read(&context.mount, &context.host);
+    let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
+    let rules = rules::Facts::read(context, &survey, native_platforms());
     let findings: Vec<Finding> = [
         kernel::check(&context.host.kernel),
+        instance::check(&before, &survey),
+        rules::check(&rules),
+        boot::check(&boot::Facts::read(
+            context,
+            &manifest,
+            &survey,
+            unusable.as_ref(),
+        )),
         security::check(context, &survey),
         engine::check(&context.host, &survey),
     ]
@@ -35,6 +51,13 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
         }),
         text: None,
     })
+}
+
+/// What runs without any rule; why that can't be tried here.
+fn native_platforms() -> Result<Vec<&'static Platform>, String> {
+    let targets: Vec<_> = PLATFORMS.iter().map(Platform::target).collect();
+    let native = rehearsal::native(&targets).map_err(|error| error.reason())?;
+    Ok(native.into_iter().map(Target::platform).collect())
 }
 
 fn failure(findings: &[Finding]) -> Option<Error> {

@@ -4,11 +4,16 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+mod dry_run;
+mod fetch;
 mod plan;
+mod shelf;
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
+use dry_run::Rehearsal;
 use plan::{Plan, Step};
 
 use super::{Context, Reply, load_manifest, parse_platforms};
@@ -16,11 +21,11 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule, conf};
 use crate::cli::Install;
-use crate::emulator::lock::lock as pin;
-use crate::emulator::manifest::{Emulator, Manifest, Release};
-use crate::emulator::source::{Apt, Choice, Source, candidates};
-use crate::emulator::{elf, obtain};
+use crate::emulator::elf;
+use crate::emulator::manifest::{Manifest, Release};
+use crate::emulator::source::Choice;
 use crate::error::{Error, IoContext, Result, Status};
+use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
 use crate::report::Action;
@@ -40,11 +45,10 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     };
 
     let survey = run.survey()?;
-    let plan = run.plan(&survey, pinned);
     if args.dry_run {
-        plan.describe(context, pinned);
-        return Ok(run.reply(&survey, &plan, Changes::planned(&plan)));
+        return run.dry_run(&survey, pinned, &source);
     }
+    let plan = run.plan(&survey, pinned);
     let litter = context.store.litter(&survey.used_emulators())?;
     if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
         context
@@ -86,16 +90,11 @@ struct Changes {
     not_kept: Option<Error>,
     /// Whether anything was written, or would be.
     any: bool,
+    /// What a dry run saw instead.
+    rehearsal: Option<Rehearsal>,
 }
 
 impl Changes {
-    fn planned(plan: &Plan) -> Self {
-        Self {
-            any: plan.work().next().is_some(),
-            ..Self::default()
-        }
-    }
-
     fn failed(&self, platform: &Platform) -> bool {
         self.failures.iter().any(|(failed, _)| *failed == platform)
     }
@@ -118,7 +117,7 @@ impl Run<'_> {
         pinned: &Release,
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
-        let release = self.fetch(survey, plan, pinned, source)?;
+        let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
@@ -141,121 +140,37 @@ impl Run<'_> {
         }
         drop(lock);
         if !self.args.no_persist {
-            match self.persist(&survey, registered) {
+            match conf::write(&self.context.conf, &lasting(&survey, &registered)) {
                 Ok(changed) => changes.any |= changed,
-                Err(error) => {
-                    changes.not_kept = Some(error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist"));
-                }
+                Err(error) => changes.not_kept = Some(not_kept(error)),
             }
         }
         Ok((plan, changes))
-    }
-
-    /// Brings the planned emulators into the store, and says of which release
-    /// they are: the pinned one, unless it can't be had.
-    fn fetch(
-        &self,
-        survey: &Survey<'_>,
-        plan: &Plan,
-        pinned: &Release,
-        source: &Choice,
-    ) -> Result<Release> {
-        let failed = match source {
-            Choice::Distro => None,
-            source => {
-                let sources = candidates(source, pinned, self.args.mirror.as_deref())?;
-                match self.obtain(plan, pinned, &sources) {
-                    Ok(()) => return Ok(pinned.clone()),
-                    Err(error) if *source == Choice::Auto && is_the_sources(&error) => Some(error),
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        self.fetch_from_distribution(survey)
-            .map_err(|error| match failed {
-                None => error,
-                Some(failed) => {
-                    let distribution = error.reason();
-                    self.context
-                        .console
-                        .note(&format!("the distribution's own QEMU: {distribution}"));
-                    failed.hint(
-                        "carry the package in with --source FILE, or name a reachable --mirror",
-                    )
-                }
-            })
-    }
-
-    /// The last resort: the distribution's own QEMU, whose digest comes from
-    /// the index that apt has verified with the distribution's keys.
-    fn fetch_from_distribution(&self, survey: &Survey<'_>) -> Result<Release> {
-        let dir = tempfile::tempdir().attempt(|| "cannot make a temporary directory".to_owned())?;
-        let architecture = self.context.host.architecture()?;
-        let apt = Apt::pinned();
-        let mut last = None;
-        for package in apt.distro_candidates(architecture, dir.path()) {
-            let taken = package.and_then(|package| {
-                let release = pin(&package.path, Vec::new(), None)?;
-                let file = Choice::Path(package.path.clone());
-                let plan = self.plan(survey, &release);
-                self.obtain(&plan, &release, &candidates(&file, &release, None)?)?;
-                self.context.console.note(&format!(
-                    "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
-                    package.package, package.version, release.qemu
-                ));
-                Ok(release)
-            });
-            match taken {
-                Ok(release) => return Ok(release),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| {
-            Error::new(
-                Status::Unreachable,
-                "the distribution has no package of static QEMU emulators",
-            )
-        }))
-    }
-
-    fn obtain(&self, plan: &Plan, release: &Release, sources: &[Box<dyn Source>]) -> Result<()> {
-        let emulators: Vec<&Emulator> = plan
-            .work()
-            .filter_map(|step| release.emulator(step.platform.emulator))
-            .collect();
-        let observe = |event: obtain::Event<'_>| self.context.console.progress(event);
-        obtain::obtain(&self.context.store, release, &emulators, sources, &observe)
     }
 
     /// Refuses an emulator that couldn't work in an empty root, before any
     /// program depends on it: it has to be static, for this host, and to run
     /// each probe when it is started by hand.
     fn try_out(&self, step: &Step) -> Result<()> {
-        let Some(path) = &step.emulator else {
-            return Err(Error::new(
+        let path = self.emulator(step)?;
+        check_emulator(step, path, path, self.context.host.platform)?;
+        step.wanted
+            .iter()
+            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
+    }
+
+    /// Where the step's emulator lies, once it is there.
+    fn emulator<'s>(&self, step: &'s Step) -> Result<&'s Path> {
+        step.emulator.as_deref().ok_or_else(|| {
+            Error::new(
                 Status::Unsupported,
                 format!(
                     "cannot install {}: this QEMU has no emulator of it for {} hosts",
                     step.platform.name, self.context.host.platform.name
                 ),
             )
-            .hint("`binfmtctl manifest show --json` lists what there is"));
-        };
-        let mut head = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-            .attempt(|| format!("cannot read {}", path.display()))?;
-        elf::check(&head, self.context.host.platform).map_err(|unfit| {
-            Error::new(
-                Status::Unsupported,
-                format!("cannot use {} for {}", path.display(), step.platform.name),
-            )
-            .because(unfit)
-            .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-        })?;
-        step.wanted
-            .iter()
-            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
+            .hint("`binfmtctl manifest show --json` lists what there is")
+        })
     }
 
     fn register(
@@ -267,17 +182,10 @@ impl Run<'_> {
         step: &Step,
     ) -> Result<Vec<Rule>> {
         let register = |wanted: &Wanted| {
-            guard
-                .check(&wanted.named(wanted.target.name))
-                .map_err(|refusal| {
-                    Error::new(
-                        Status::Unsupported,
-                        format!("refused to register {}", step.platform.name),
-                    )
-                    .because(refusal)
-                })?;
+            check_rule(guard, &wanted.named(wanted.target.name), step.platform)?;
             let displaced = plan::displaced(survey, wanted, self.args.replace);
-            let rule = switch(instance, lock, wanted, &displaced, &|| prove(wanted))?;
+            let prove = || probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
+            let rule = switch(instance, lock, wanted, &displaced, &prove)?;
             self.context.console.detail(&format!(
                 "registered {} for {}",
                 rule.name, rule.interpreter
@@ -285,22 +193,6 @@ impl Run<'_> {
             Ok(rule)
         };
         step.wanted.iter().map(register).collect()
-    }
-
-    /// Writes the file that brings the rules back at boot: ours of this run,
-    /// and the lines for what this run wasn't about. Returns whether it changed.
-    fn persist(&self, survey: &Survey<'_>, registered: Vec<Rule>) -> Result<bool> {
-        let mut rules = Vec::new();
-        for target in &TARGETS {
-            let header = Probe::of(target).image();
-            let of_target = |rule: &&Rule| rule.pattern.matches(&header);
-            let rule = registered.iter().find(of_target);
-            rules.extend(
-                rule.or_else(|| survey.desired.iter().find(of_target))
-                    .cloned(),
-            );
-        }
-        conf::write(&self.context.conf, &rules)
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {
@@ -318,8 +210,10 @@ impl Run<'_> {
                 false => step.action,
             });
         }
-        if !self.args.dry_run {
-            self.warn(survey, &document);
+        match &changes.rehearsal {
+            Some(rehearsal) => rehearsal.report(&mut document),
+            None if self.args.dry_run => {}
+            None => self.warn(survey, &document),
         }
         Reply {
             failure: self.failure(survey, plan, changes),
@@ -389,11 +283,17 @@ impl Run<'_> {
             );
         }
         if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
-            note(&format!(
-                "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
-                self.context.conf.display(),
-                host.init
-            ));
+            note(&match self.context.host.init {
+                Init::Systemd => {
+                    "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
+                        .to_owned()
+                }
+                _ => format!(
+                    "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
+                    self.context.conf.display(),
+                    host.init
+                ),
+            });
         }
         let runs = |emulator| {
             Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))
@@ -406,9 +306,52 @@ impl Run<'_> {
     }
 }
 
-/// Whether another source may do better.
-fn is_the_sources(error: &Error) -> bool {
-    matches!(error.status(), Status::Unreachable | Status::Integrity)
+/// What the file says that brings the rules back at boot: ours of this run,
+/// and the lines for what this run wasn't about.
+fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for target in &TARGETS {
+        let header = Probe::of(target).image();
+        let of_target = |rule: &&Rule| rule.pattern.matches(&header);
+        let rule = registered.iter().find(of_target);
+        rules.extend(
+            rule.or_else(|| survey.desired.iter().find(of_target))
+                .cloned(),
+        );
+    }
+    rules
+}
+
+fn not_kept(error: Error) -> Error {
+    error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist")
+}
+
+/// Refuses bytes, wherever they are now, that at this path would be no static
+/// program for the host.
+fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
+    let mut head = Vec::new();
+    File::open(bytes)
+        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
+        .attempt(|| format!("cannot read {}", bytes.display()))?;
+    elf::check(&head, host).map_err(|unfit| {
+        Error::new(
+            Status::Unsupported,
+            format!("cannot use {} for {}", path.display(), step.platform.name),
+        )
+        .because(unfit)
+        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
+    })
+}
+
+/// Refuses a rule that would stop the host.
+fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
+    guard.check(rule).map_err(|refusal| {
+        Error::new(
+            Status::Unsupported,
+            format!("refused to register {}", platform.name),
+        )
+        .because(refusal)
+    })
 }
 
 /// What must stay native: the programs of this host, and everything that
@@ -422,30 +365,4 @@ fn guard(survey: &Survey<'_>) -> Guard {
         );
     }
     guard
-}
-
-/// Runs the platform as a container would, and looks whether the wanted
-/// emulator did it.
-fn prove(wanted: &Wanted) -> Result<()> {
-    let failed = |why: String| {
-        Error::new(
-            Status::Failed,
-            format!("the rule for {} was registered, but", wanted.target.name),
-        )
-        .because(why)
-    };
-    let outcome = probe::run(Probe::of(wanted.target));
-    if let Err(failure) = outcome.verdict {
-        return Err(failed(format!(
-            "its program doesn't run in an empty root: {failure}"
-        )));
-    }
-    match outcome.runner {
-        Some(runner) if !runner.is_file(wanted.interpreter.as_ref()) => Err(failed(format!(
-            "{} runs its program",
-            runner.interpreter.display()
-        ))),
-        // Without ptrace the verdict has to do.
-        _ => Ok(()),
-    }
 }

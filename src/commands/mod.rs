@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb is one function that reads as its story;
 //! what it needs of the outside world comes in a [`Context`].
 
+pub mod check;
 pub mod doctor;
 pub mod install;
 pub mod manifest;
@@ -15,7 +16,7 @@ use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
-use crate::platform::{self, Request};
+use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
 use crate::report::survey::Scope;
@@ -60,13 +61,13 @@ impl Reply {
 
 impl Context {
     /// Where a survey looks.
-    pub fn scope<'a>(&'a self, manifest: &'a Manifest) -> Scope<'a> {
+    pub fn scope<'a>(&'a self, manifest: impl Into<Option<&'a Manifest>>) -> Scope<'a> {
         Scope {
             host: &self.host,
             mount: &self.mount,
             store: &self.store,
             conf: &self.conf,
-            manifest,
+            manifest: manifest.into(),
         }
     }
 
@@ -78,8 +79,19 @@ impl Context {
         Instance::find_or_mount(&self.mount, &self.host)
     }
 
-    /// Refuses to start what couldn't be finished: here, or without rights.
+    /// Refuses to start what couldn't be finished: here, without rights, or
+    /// beside another run.
     pub fn require_rights(&self) -> Result<()> {
+        self.could_change()?;
+        match Instance::find(&self.mount) {
+            Some(instance) if !self.userns => instance.lock().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this process could change the instance at all; nobody else
+    /// is held up meanwhile.
+    pub fn could_change(&self) -> Result<()> {
         if let Some(own) = self.host.emulated {
             return Err(Error::new(
                 Status::Unsupported,
@@ -109,7 +121,7 @@ impl Context {
         }
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
-            Some(instance) if !self.userns => instance.lock().map(drop),
+            Some(instance) if !self.userns => instance.open_register().map(drop),
             None if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
             _ => require_mount_capability(),
         }
@@ -139,8 +151,10 @@ pub fn load_manifest(path: Option<&Path>) -> Result<Manifest> {
 
 /// The platforms that the words ask for.
 pub fn parse_platforms(words: &[String]) -> Result<Request> {
-    platform::parse(words).map_err(|error| {
-        Error::new(Status::Usage, error.to_string())
-            .hint("`binfmtctl status all-targets` lists every name")
-    })
+    platform::parse(words).map_err(unknown)
+}
+
+fn unknown(name: UnknownName) -> Error {
+    Error::new(Status::Usage, name.to_string())
+        .hint("`binfmtctl status all-targets` lists every name")
 }

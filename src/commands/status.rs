@@ -15,5 +15,8 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
         true => None,
         false => Some(asked.as_slice()),
     };
-    Ok(Reply::document(survey.document(listed)))
+    let mut document = survey.document(listed);
+    // Who names platforms wants to know more than a line about each.
+    document.details = context.console.verbose || listed.is_some();
+    Ok(Reply::document(document))
 }

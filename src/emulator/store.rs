@@ -104,6 +104,23 @@ impl Store {
         Ok(self.digest_of_path(path) == Some(found))
     }
 
+    /// Refuses a place in which the store couldn't be kept, or from which
+    /// nothing could be executed.
+    pub fn require_place(&self) -> Result<()> {
+        let bin = self.bin();
+        durable::require_writable(&bin)?;
+        let place = durable::nearest(&bin);
+        match durable::is_noexec(place)? {
+            true => Err(Error::new(
+                Status::Failed,
+                format!("no emulator in {} could be executed", bin.display()),
+            )
+            .because(format!("{} is mounted noexec", place.display()))
+            .hint("choose another place with --prefix")),
+            false => Ok(()),
+        }
+    }
+
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
         let path = self.path(sha256, binary);

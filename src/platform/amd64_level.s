@@ -1,4 +1,4 @@
-# Exits with 42 when the CPU has x86-64 micro-architecture level LEVEL (2, 3 or 4), else with 1.
+# Exits with 40 + argc when the CPU has x86-64 micro-architecture level LEVEL (2, 3 or 4), else with 1.
 #     as --defsym LEVEL=3 amd64_level.s && objcopy -O binary -j .text a.out level3.bin
 # The feature bits are those of the x86-64 psABI, table "Micro-Architecture Levels".
 .globl _start
@@ -46,7 +46,8 @@ _start:
 .endif
         jne     no
 .endif
-        mov     $42, %edi
+        mov     (%rsp), %edi            # argc
+        add     $40, %edi
         jmp     out
 no:     mov     $1, %edi
 out:    mov     $60, %eax

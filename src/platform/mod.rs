@@ -8,12 +8,18 @@
 mod names;
 mod table;
 
-pub use names::{Request, UnknownName, parse};
+pub use names::{Exact, Request, UnknownName, parse, parse_exact};
 pub use table::{PLATFORMS, TARGETS};
 
-/// The exit status with which every probe ends. Not 0, so that an emulator
-/// that merely exits isn't taken for one that ran the probe.
-pub const PROBE_STATUS: i32 = 42;
+/// What a probe adds to the number of its arguments to get its exit status.
+/// Not 0, so that an emulator that merely exits isn't taken for one that ran
+/// the probe.
+pub const PROBE_BASE: i32 = 40;
+/// How many arguments a probe is started with, its own name among them: more
+/// than one, so that it is seen when they are shifted.
+pub const PROBE_ARGUMENTS: i32 = 2;
+/// The exit status of a probe that ran and got its arguments right.
+pub const PROBE_STATUS: i32 = PROBE_BASE + PROBE_ARGUMENTS;
 
 /// `EI_CLASS`: the word size of an ELF file.
 pub const CLASS_64: u8 = 2;
@@ -33,8 +39,8 @@ pub struct Target {
     pub mask: &'static [u8],
     /// `e_flags` that the probe's header needs.
     pub e_flags: u32,
-    /// Machine code of `exit(42)`, in the file's byte order.
-    pub exit42: &'static [u8],
+    /// Machine code of `exit(PROBE_BASE + argc)`, in the file's byte order.
+    pub exit_argc: &'static [u8],
 }
 
 impl Target {
@@ -115,8 +121,8 @@ impl Platform {
 pub struct Variant {
     /// The engine's name.
     pub name: &'static str,
-    /// Machine code that exits with 42 only where the variant runs.
-    pub exit42: &'static [u8],
+    /// The same only where the variant runs; elsewhere it ends otherwise.
+    pub exit_argc: &'static [u8],
 }
 
 #[cfg(test)]
@@ -162,8 +168,8 @@ mod tests {
             }
             let bytes = std::fs::read(&object).unwrap();
             let found = bytes
-                .windows(variant.exit42.len())
-                .any(|window| window == variant.exit42);
+                .windows(variant.exit_argc.len())
+                .any(|window| window == variant.exit_argc);
             assert!(found, "{} differs from amd64_level.s", variant.name);
         }
     }

@@ -5,7 +5,7 @@
 //! architecture; all arm variants are one emulator, so that a variant never
 //! fails. An unknown name is an error with a suggestion, never a guess.
 
-use super::{PLATFORMS, Platform};
+use super::{PLATFORMS, Platform, Variant};
 
 /// Which platforms a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,15 @@ pub struct UnknownName {
     pub suggestion: Option<&'static str>,
 }
 
+impl UnknownName {
+    fn nothing() -> Self {
+        Self {
+            name: String::new(),
+            suggestion: None,
+        }
+    }
+}
+
 /// Reads platform names, separated by commas or white space in any word.
 /// No words mean the engine set, `all` too; `all-targets` means everything.
 /// Words that hold no name, an empty variable of a script, are an error: they
@@ -57,12 +66,7 @@ pub struct UnknownName {
 pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Request, UnknownName> {
     let mut named = Vec::new();
     let mut request = None;
-    let names = words
-        .iter()
-        .flat_map(|word| word.as_ref().split([',', ' ', '\t', '\n']))
-        .map(|name| name.trim().to_lowercase())
-        .filter(|name| !name.is_empty());
-    for name in names {
+    for name in words.iter().flat_map(|word| split(word.as_ref())) {
         match name.as_str() {
             "all-targets" => request = Some(Request::AllTargets),
             "all" => request = request.or(Some(Request::Engine)),
@@ -77,16 +81,84 @@ pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Request, UnknownName> {
         Some(request) => request,
         None if words.is_empty() => Request::Engine,
         None if named.is_empty() => {
-            return Err(UnknownName {
-                name: String::new(),
-                suggestion: None,
-            });
+            return Err(UnknownName::nothing());
         }
         None => {
             let unique = Request::Named(named).platforms();
             Request::Named(unique)
         }
     })
+}
+
+/// What one word of `check` means, as fine as it can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exact {
+    /// The platform.
+    pub platform: &'static Platform,
+    /// Its variant, where one was named that differs from the platform.
+    pub variant: Option<&'static Variant>,
+}
+
+impl Exact {
+    /// The engine's name.
+    pub fn name(&self) -> &'static str {
+        self.variant
+            .map_or(self.platform.name, |variant| variant.name)
+    }
+}
+
+/// Like [`parse`], but `linux/amd64/v3` isn't `linux/amd64`, and a variant
+/// that can't be measured is unknown.
+pub fn parse_exact<S: AsRef<str>>(words: &[S]) -> Result<Vec<Exact>, UnknownName> {
+    let mut exact = Vec::new();
+    for name in words.iter().flat_map(|word| split(word.as_ref())) {
+        for platform in parse(&[&name])?.platforms() {
+            let variant = match name.rsplit_once('/') {
+                Some((_, last)) if is_level(last) => variant(platform, last, &name)?,
+                _ => None,
+            };
+            exact.push(Exact { platform, variant });
+        }
+    }
+    match exact.is_empty() {
+        true => Err(UnknownName::nothing()),
+        false => Ok(exact),
+    }
+}
+
+/// The variant of this level; `None` where it is the platform itself.
+fn variant(
+    platform: &'static Platform,
+    level: &str,
+    name: &str,
+) -> Result<Option<&'static Variant>, UnknownName> {
+    let of_level = |variant: &&Variant| {
+        variant
+            .name
+            .rsplit_once('/')
+            .is_some_and(|(_, l)| l == level)
+    };
+    match platform.variants.iter().find(of_level) {
+        Some(variant) => Ok(Some(variant)),
+        None if platform.variants.is_empty() || level == "v1" => Ok(None),
+        None => Err(UnknownName {
+            name: name.to_owned(),
+            suggestion: platform.variants.last().map(|variant| variant.name),
+        }),
+    }
+}
+
+/// `v7`: a level of an architecture.
+fn is_level(word: &str) -> bool {
+    word.strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// The names in a word, in lower case.
+fn split(word: &str) -> impl Iterator<Item = String> {
+    word.split([',', ' ', '\t', '\n'])
+        .map(|name| name.trim().to_lowercase())
+        .filter(|name| !name.is_empty())
 }
 
 /// The platform that a single name means.
@@ -148,6 +220,26 @@ fn suggest(bare: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variant_is_not_its_platform_where_that_is_measured() {
+        let table = [
+            ("linux/amd64", "linux/amd64"),
+            ("x86_64/v1", "linux/amd64"),
+            ("amd64/v3", "linux/amd64/v3"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("riscv64", "linux/riscv64"),
+        ];
+        for (typed, name) in table {
+            let exact = parse_exact(&[typed]).unwrap();
+            assert_eq!(exact.iter().map(Exact::name).collect::<Vec<_>>(), [name]);
+        }
+        assert_eq!(parse_exact(&["arm,amd64/v2 s390x"]).unwrap().len(), 3);
+        for unknown in ["linux/arm/v9", "amd64/v5", "", "nonsense"] {
+            assert!(parse_exact(&[unknown]).is_err(), "{unknown}");
+        }
+    }
 
     fn one(name: &str) -> &'static str {
         match parse(&[name]).unwrap() {

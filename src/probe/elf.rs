@@ -1,5 +1,5 @@
 //! The smallest program of each ELF identity: a header, one segment, and the
-//! code that exits with 42. Pure.
+//! code that exits with the number of its arguments. Pure.
 
 use crate::platform::{CLASS_64, DATA_BE, Target};
 
@@ -7,8 +7,39 @@ use crate::platform::{CLASS_64, DATA_BE, Target};
 /// address, and on a page boundary of all of them.
 const BASE: u64 = 0x40_0000;
 
-/// The bytes of a static executable of `target` that runs `code`.
-pub fn image(target: &Target, code: &[u8]) -> Vec<u8> {
+/// What else a header may say of a program, and a narrow rule may miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Loaded at a fixed address, for any system (`ET_EXEC`, `ELFOSABI_NONE`).
+    Usual,
+    /// Loaded anywhere (`ET_DYN`), as most programs of today are.
+    Pie,
+    /// With GNU's extensions (`ELFOSABI_GNU`), as many static programs are.
+    Gnu,
+}
+
+impl Shape {
+    /// The shapes beside the usual one.
+    pub const OTHERS: [Self; 2] = [Self::Pie, Self::Gnu];
+
+    fn elf_type(self) -> u16 {
+        match self {
+            Self::Usual | Self::Gnu => 2,
+            Self::Pie => 3,
+        }
+    }
+
+    fn os_abi(self) -> Option<u8> {
+        match self {
+            Self::Gnu => Some(3),
+            // As the target's magic has it.
+            Self::Usual | Self::Pie => None,
+        }
+    }
+}
+
+/// The bytes of a static executable of `target` and `shape` that runs `code`.
+pub fn image(target: &Target, code: &[u8], shape: Shape) -> Vec<u8> {
     let wide = target.class() == CLASS_64;
     let (header, segment): (u16, u16) = if wide { (64, 56) } else { (52, 32) };
     let start = header + segment;
@@ -20,7 +51,10 @@ pub fn image(target: &Target, code: &[u8]) -> Vec<u8> {
         wide,
     };
     image.bytes.extend_from_slice(&target.magic[..16]);
-    image.half(2); // ET_EXEC
+    if let Some(os_abi) = shape.os_abi() {
+        image.bytes[7] = os_abi;
+    }
+    image.half(shape.elf_type());
     image.half(target.machine());
     image.word(1); // EV_CURRENT
     image.address(BASE + u64::from(start));
@@ -94,7 +128,7 @@ mod tests {
     #[test]
     fn a_probe_matches_its_own_row_and_no_other() {
         for probed in &TARGETS {
-            let image = image(probed, probed.exit42);
+            let image = image(probed, probed.exit_argc, Shape::Usual);
             let matched: Vec<_> = TARGETS
                 .iter()
                 .filter(|target| matches(target, &image))
@@ -105,15 +139,28 @@ mod tests {
     }
 
     #[test]
+    fn a_row_takes_programs_of_every_shape() {
+        for target in &TARGETS {
+            for shape in Shape::OTHERS {
+                let image = image(target, target.exit_argc, shape);
+                assert!(matches(target, &image), "{} {shape:?}", target.name);
+            }
+        }
+    }
+
+    #[test]
     fn an_independent_reader_agrees_with_the_header() {
         use elf::{ElfBytes, endian::AnyEndian};
         for target in &TARGETS {
-            let bytes = image(target, target.exit42);
+            let bytes = image(target, target.exit_argc, Shape::Usual);
             let elf = ElfBytes::<AnyEndian>::minimal_parse(&bytes).unwrap();
             assert_eq!(elf.ehdr.e_machine, target.machine(), "{}", target.name);
             let segment = elf.segments().unwrap().get(0).unwrap();
             assert_eq!(segment.p_filesz as usize, bytes.len());
-            assert_eq!(&bytes[(elf.ehdr.e_entry - BASE) as usize..], target.exit42);
+            assert_eq!(
+                &bytes[(elf.ehdr.e_entry - BASE) as usize..],
+                target.exit_argc
+            );
         }
     }
 }

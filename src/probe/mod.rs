@@ -1,4 +1,5 @@
-//! The proof: a platform runs because its probe ran, just now.
+//! The proof: a platform runs because its probe ran, just now, and got its
+//! arguments as a program should.
 //!
 //! Verdicts come from errno, exit status and /proc, never from the text of a
 //! message. What ran is told by the kernel: the process is stopped at its
@@ -17,14 +18,15 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 pub use sys::pin_name_services;
-use sys::{End, Loaded};
+use sys::{End, Loaded, Ran, Unprepared};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
-use crate::platform::{PROBE_STATUS, Target};
+use crate::platform::{PROBE_ARGUMENTS, PROBE_BASE, PROBE_STATUS, Target};
 
 /// How long one probe may take. The slowest emulators need a few milliseconds.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -34,8 +36,11 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub struct Probe {
     /// The identity.
     pub target: &'static Target,
-    /// Machine code that exits with [`PROBE_STATUS`] where it runs.
+    /// Machine code that exits with [`PROBE_STATUS`] where it runs and gets its
+    /// arguments right.
     pub code: &'static [u8],
+    /// What its header says besides.
+    pub shape: Shape,
 }
 
 impl Probe {
@@ -43,28 +48,34 @@ impl Probe {
     pub fn of(target: &'static Target) -> Self {
         Self {
             target,
-            code: target.exit42,
+            code: target.exit_argc,
+            shape: Shape::Usual,
         }
     }
 
     /// The program's bytes.
     pub fn image(&self) -> Vec<u8> {
-        elf::image(self.target, self.code)
+        elf::image(self.target, self.code, self.shape)
     }
 }
 
 /// Why a probe didn't run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// ENOEXEC: no rule, and no native loader.
-    #[error("no rule takes it")]
-    NotRegistered,
+    /// ENOEXEC: no rule, and no native loader; or the rule's interpreter itself
+    /// is no program.
+    #[error("nothing takes it")]
+    NotTaken,
     /// ENOENT: the rule's interpreter can't be found from an empty root.
     #[error("the rule's interpreter can't be found there")]
     InterpreterNotFound,
     /// The emulator started and didn't end the probe as it should; how it ended.
     #[error("{0}")]
     EmulatorFailed(String),
+    /// The probe ran, with this number of arguments instead of
+    /// [`PROBE_ARGUMENTS`]: real programs take one argument for another.
+    #[error("its program got {} instead of {PROBE_ARGUMENTS}", arguments(*.0))]
+    ArgumentsShifted(i32),
     /// It was still running at the time limit.
     #[error("it was still running at the time limit")]
     TimedOut,
@@ -111,9 +122,9 @@ impl Runner {
             .attempt(|| format!("cannot read the running {}", self.interpreter.display()))
     }
 
-    /// All bytes that ran.
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.exe.metadata()?.len() as usize];
+    /// The bytes that ran, at most so many of them.
+    pub fn bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.exe.metadata()?.len().min(limit) as usize];
         self.exe.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
@@ -141,6 +152,9 @@ pub struct Outcome {
     /// What ran it, or tried to; `None` where nothing was executed or ptrace
     /// is forbidden.
     pub runner: Option<Runner>,
+    /// Why it was tried in this process's own root, if no empty one could be
+    /// made: what runs there needn't run in a container.
+    pub no_empty_root: Option<String>,
 }
 
 impl Outcome {
@@ -179,21 +193,28 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
 /// Runs one probe as the only file of an empty root.
 pub fn run(probe: Probe) -> Outcome {
     let image = probe.image();
-    let (end, loaded) = match sys::run(&image, LIMIT) {
-        Ok(ran) => ran,
-        Err(error) => {
-            return Outcome {
-                verdict: Err(Failure::NotPermitted(format!(
-                    "cannot start a process: {error}"
-                ))),
-                runner: None,
-            };
-        }
-    };
-    Outcome {
-        verdict: verdict(end),
-        runner: loaded.map(|loaded| runner(loaded, &image)),
+    match sys::run(&image, LIMIT) {
+        Ok(Ran {
+            end,
+            loaded,
+            no_empty_root,
+        }) => Outcome {
+            verdict: verdict(end),
+            runner: loaded.map(|loaded| runner(loaded, &image)),
+            no_empty_root: no_empty_root.map(not_prepared),
+        },
+        Err(error) => Outcome {
+            verdict: Err(Failure::NotPermitted(format!(
+                "cannot start a process: {error}"
+            ))),
+            runner: None,
+            no_empty_root: None,
+        },
     }
+}
+
+fn not_prepared(Unprepared { step, error }: Unprepared) -> String {
+    format!("cannot {step}: {error}")
 }
 
 fn runner(loaded: Loaded, image: &[u8]) -> Runner {
@@ -209,25 +230,38 @@ fn runner(loaded: Loaded, image: &[u8]) -> Runner {
 
 fn verdict(end: End) -> Result<(), Failure> {
     match end {
-        End::Exited(PROBE_STATUS) => Ok(()),
-        End::Exited(status) => Err(Failure::EmulatorFailed(format!(
-            "it exited with status {status} instead of running the program"
-        ))),
+        End::Exited(status) => exited(status),
         End::Signalled(signal) => Err(Failure::EmulatorFailed(format!("it died of {signal}"))),
         End::TimedOut => Err(Failure::TimedOut),
         End::NotExecuted(error) => Err(match error.raw_os_error() {
-            Some(libc::ENOEXEC) => Failure::NotRegistered,
+            Some(libc::ENOEXEC) => Failure::NotTaken,
             Some(libc::ENOENT) => Failure::InterpreterNotFound,
             _ => Failure::EmulatorFailed(format!("the kernel can't execute it: {error}")),
         }),
-        End::NotPrepared { step, error } => {
-            Err(Failure::NotPermitted(format!("cannot {step}: {error}")))
-        }
+        End::NotPrepared(why) => Err(Failure::NotPermitted(not_prepared(why))),
+    }
+}
+
+/// What an exit status says: the probe's own, or else the emulator's.
+fn exited(status: i32) -> Result<(), Failure> {
+    match (status, status - PROBE_BASE) {
+        (PROBE_STATUS, _) => Ok(()),
+        (_, got @ 1..=9) => Err(Failure::ArgumentsShifted(got)),
+        _ => Err(Failure::EmulatorFailed(format!(
+            "it exited with status {status} instead of running the program"
+        ))),
+    }
+}
+
+fn arguments(count: i32) -> String {
+    match count {
+        1 => "1 argument".to_owned(),
+        _ => format!("{count} arguments"),
     }
 }
 
 /// Runs the probe through an emulator that isn't registered yet, by starting
-/// it with the probe as its argument.
+/// it with the probe and one argument as its arguments.
 pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     let failed = || {
         Error::new(
@@ -246,8 +280,10 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     probe
         .write_all(&Probe::of(target).image())
         .attempt(|| "cannot write to memory".to_owned())?;
-    let mut child = Command::new(emulator)
-        .arg(format!("/proc/self/fd/{}", probe.as_raw_fd()))
+    let mut command = Command::new(emulator);
+    sys::end_with_thread(&mut command);
+    let mut child = command
+        .args([&format!("/proc/self/fd/{}", probe.as_raw_fd()), "x"])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -272,11 +308,38 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
         }
         pause = (pause * 2).min(Duration::from_millis(5));
     };
-    match status.code() {
-        Some(PROBE_STATUS) => Ok(()),
+    match status.code().map(exited) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(shifted @ Failure::ArgumentsShifted(_))) => Err(failed().because(shifted)),
         _ => Err(failed().because(format!(
             "it ended with {status} instead of running the program"
         ))),
+    }
+}
+
+/// Runs the probe as a container would, and looks whether the emulator at the
+/// path that its rule names did it.
+pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
+    let failed = |why: String| {
+        Error::new(
+            Status::Failed,
+            format!("the rule for {} was registered, but", target.name),
+        )
+        .because(why)
+    };
+    let outcome = run(Probe::of(target));
+    if let Err(failure) = outcome.verdict {
+        return Err(failed(format!(
+            "its program doesn't run in an empty root: {failure}"
+        )));
+    }
+    match outcome.runner {
+        Some(runner) if !runner.is_file(emulator) => Err(failed(format!(
+            "{} runs its program",
+            runner.interpreter.display()
+        ))),
+        // Without ptrace the verdict has to do.
+        _ => Ok(()),
     }
 }
 
@@ -292,6 +355,28 @@ mod tests {
         let outcome = run(Probe::of(host.target()));
         assert_eq!(outcome.verdict, Ok(()));
         assert!(outcome.runner.is_some_and(|runner| runner.native));
+    }
+
+    #[test]
+    fn a_program_that_gets_too_few_or_too_many_arguments_doesnt_run() {
+        use Failure::ArgumentsShifted;
+        assert_eq!(verdict(End::Exited(42)), Ok(()));
+        assert_eq!(verdict(End::Exited(41)), Err(ArgumentsShifted(1)));
+        assert_eq!(verdict(End::Exited(43)), Err(ArgumentsShifted(3)));
+        for emulators_own in [0, 1, 40, 127, 255] {
+            assert!(matches!(
+                verdict(End::Exited(emulators_own)),
+                Err(Failure::EmulatorFailed(_))
+            ));
+        }
+        assert_eq!(
+            ArgumentsShifted(1).to_string(),
+            "its program got 1 argument instead of 2"
+        );
+        assert_eq!(
+            ArgumentsShifted(3).to_string(),
+            "its program got 3 arguments instead of 2"
+        );
     }
 
     #[test]
@@ -314,11 +399,11 @@ mod tests {
             return;
         }
         // jmp .
-        let image = elf::image(host.target(), b"\xeb\xfe");
+        let image = elf::image(host.target(), b"\xeb\xfe", Shape::Usual);
         let started = Instant::now();
-        let (end, loaded) = sys::run(&image, Duration::from_millis(50)).unwrap();
-        assert!(matches!(end, End::TimedOut));
-        assert!(loaded.is_some());
+        let ran = sys::run(&image, Duration::from_millis(50)).unwrap();
+        assert!(matches!(ran.end, End::TimedOut));
+        assert!(ran.loaded.is_some());
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 

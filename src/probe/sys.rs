@@ -1,5 +1,7 @@
 //! All unsafe code of this crate: one process that executes one probe as the
-//! only file of an empty root, and one call to the C library.
+//! only file of an empty root; commands that die with whoever starts them; and
+//! one call to the C library. Where no empty root can be made the probe is
+//! executed from memory, in the caller's root.
 //!
 //! Between fork and exec the child
 //! calls only what is async-signal-safe, on memory prepared before the fork;
@@ -13,7 +15,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -34,13 +38,28 @@ pub enum End {
     TimedOut,
     /// The exec failed, with this error.
     NotExecuted(io::Error),
-    /// The empty root couldn't be set up; nothing was executed.
-    NotPrepared {
-        /// The step that failed.
-        step: &'static str,
-        /// Why.
-        error: io::Error,
-    },
+    /// Nothing was executed; why.
+    NotPrepared(Unprepared),
+}
+
+/// Why a probe didn't get what it needs.
+#[derive(Debug)]
+pub struct Unprepared {
+    /// The step that failed.
+    pub step: &'static str,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// What came of one process.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub end: End,
+    /// What was loaded; `None` where ptrace is forbidden or nothing was executed.
+    pub loaded: Option<Loaded>,
+    /// Why it ran in the caller's root and not in an empty one, if it did.
+    pub no_empty_root: Option<Unprepared>,
 }
 
 /// What the kernel had loaded when the exec was done.
@@ -54,24 +73,31 @@ pub struct Loaded {
 
 /// The steps between fork and exec, in their order. The child reports the one
 /// that failed by its index.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "unshare the mount namespace",
     "map this user into a namespace",
     "make /proc private",
     "mount an empty root",
     "write the probe",
     "change the root",
+    "keep the probe in memory",
     "execute the probe",
 ];
+const IN_MEMORY: u8 = 6;
+const EXECUTE: u8 = 7;
+
+/// How long the child's messages are: a step, and errno.
+const MESSAGE: usize = 5;
 
 const PROBE: &CStr = c"/probe";
+/// The one argument after its name.
+const ARGUMENT: &CStr = c"x";
 const EMPTY_ROOT: &CStr = c"/proc";
 const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
 
-/// Executes `image` as the only file of an empty root, without arguments or
-/// environment, and waits for its end, at most `limit`. `Loaded` is `None`
-/// where ptrace is forbidden or nothing was executed.
-pub fn run(image: &[u8], limit: Duration) -> io::Result<(End, Option<Loaded>)> {
+/// Executes `image` as the only file of an empty root, with one argument and
+/// without environment, and waits for its end, at most `limit`.
+pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
     let deadline = Instant::now() + limit;
     let (mut report, report_in) = pipe()?;
     let null = File::options()
@@ -101,24 +127,24 @@ pub fn run(image: &[u8], limit: Duration) -> io::Result<(End, Option<Loaded>)> {
 
     let mut bytes = Vec::new();
     report.read_to_end(&mut bytes)?;
-    Ok(match bytes[..] {
-        [] => (end, loaded),
-        [step, a, b, c, d, ..] => {
-            let error = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
-            let end = match STEPS.get(usize::from(step)) {
-                Some(&step) if step != STEPS[6] => End::NotPrepared { step, error },
-                _ => End::NotExecuted(error),
-            };
-            (end, None)
+    let mut ran = Ran {
+        end,
+        loaded,
+        no_empty_root: None,
+    };
+    for message in bytes.chunks_exact(MESSAGE) {
+        let &[step, a, b, c, d] = message else {
+            continue;
+        };
+        let error = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+        match (step, STEPS.get(usize::from(step))) {
+            (EXECUTE, _) => ran.end = End::NotExecuted(error),
+            (IN_MEMORY, Some(step)) => ran.end = End::NotPrepared(Unprepared { step, error }),
+            (_, Some(step)) => ran.no_empty_root = Some(Unprepared { step, error }),
+            (_, None) => {}
         }
-        _ => (
-            End::NotPrepared {
-                step: STEPS[0],
-                error: io::ErrorKind::UnexpectedEof.into(),
-            },
-            None,
-        ),
-    })
+    }
+    Ok(ran)
 }
 
 /// A process of ours that is killed and waited for, whatever happens.
@@ -222,18 +248,30 @@ impl Prepared<'_> {
                     null => libc::dup2(null, fd),
                 };
             }
-            let step = match self.prepare() {
-                Err(step) => step,
+            let argv = [PROBE.as_ptr(), ARGUMENT.as_ptr(), ptr::null()];
+            let environment = [ptr::null()];
+            match self.prepare() {
                 Ok(()) => {
-                    // Without it only the identity stays unknown.
-                    libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), 0);
-                    let argv = [PROBE.as_ptr(), ptr::null()];
-                    let environment = [ptr::null()];
+                    trace_me();
                     libc::execve(PROBE.as_ptr(), argv.as_ptr(), environment.as_ptr());
-                    6
                 }
-            };
-            self.report(step);
+                Err(step) => {
+                    self.report(step);
+                    let Some(fd) = in_memory(self.image) else {
+                        self.report(IN_MEMORY);
+                        libc::_exit(127);
+                    };
+                    trace_me();
+                    libc::execveat(
+                        fd,
+                        c"".as_ptr(),
+                        argv.as_ptr().cast(),
+                        environment.as_ptr().cast(),
+                        libc::AT_EMPTY_PATH,
+                    );
+                }
+            }
+            self.report(EXECUTE);
             libc::_exit(127)
         }
     }
@@ -282,9 +320,45 @@ impl Prepared<'_> {
         // SAFETY: see `become_probe`; the buffer is passed with its length.
         unsafe {
             let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
-            let message = [step, a, b, c, d];
+            let message: [u8; MESSAGE] = [step, a, b, c, d];
             libc::write(self.report, message.as_ptr().cast(), message.len());
         }
+    }
+}
+
+/// Has the parent stop this process at its exec. Where that is forbidden only
+/// the identity of what runs stays unknown.
+unsafe fn trace_me() {
+    // SAFETY: without side effects on memory.
+    unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), 0) };
+}
+
+/// A descriptor of a file in memory with these bytes, open for reading only:
+/// what is open for writing can't be executed. It stays open over the exec,
+/// since an emulator opens the program by its number.
+unsafe fn in_memory(bytes: &[u8]) -> Option<c_int> {
+    // SAFETY: the path is a NUL-terminated constant or a buffer that ends in
+    // zeros, the bytes are passed with their length.
+    unsafe {
+        let writable = libc::memfd_create(c"probe".as_ptr(), libc::MFD_CLOEXEC);
+        if writable < 0 || libc::write(writable, bytes.as_ptr().cast(), bytes.len()) < 0 {
+            return None;
+        }
+        let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+        decimal(writable, &mut path[14..25]);
+        let fd = libc::open(path.as_ptr().cast(), libc::O_RDONLY);
+        libc::close(writable);
+        (fd >= 0).then_some(fd)
+    }
+}
+
+/// Writes a number that isn't negative in decimal digits, without allocating.
+fn decimal(number: c_int, to: &mut [u8]) {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut rest = number;
+    for place in to[..digits].iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 
@@ -301,6 +375,22 @@ unsafe fn put(path: &CStr, bytes: &[u8]) -> Option<()> {
         // A descriptor that is open for writing would make the exec ETXTBSY.
         libc::close(fd);
         (written == bytes.len() as isize).then_some(())
+    }
+}
+
+/// Makes the process of this command go when the thread that starts it goes.
+pub fn end_with_thread(command: &mut Command) {
+    let parent = std::process::id() as libc::pid_t;
+    // SAFETY: only async-signal-safe calls, and no memory is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // The parent may have died before that call.
+            match libc::getppid() == parent {
+                true => Ok(()),
+                false => libc::_exit(127),
+            }
+        });
     }
 }
 
@@ -338,6 +428,21 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
         match libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) {
             0 => Ok((File::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))),
             _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 99, 100, c_int::MAX] {
+            let mut text = [0; 11];
+            decimal(number, &mut text);
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert_eq!(text.trim_end_matches('\0'), number.to_string());
         }
     }
 }

@@ -45,7 +45,8 @@ impl Finding {
         Self::new(id, Level::Problem, what)
     }
 
-    fn new(id: &'static str, level: Level, what: impl Into<String>) -> Self {
+    /// A finding of this level, without evidence or remedy.
+    pub fn new(id: &'static str, level: Level, what: impl Into<String>) -> Self {
         Self {
             id,
             level,

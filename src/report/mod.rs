@@ -2,6 +2,7 @@
 //! of the interface, a superset of what scripts parse today.
 
 pub mod console;
+pub mod details;
 pub mod finding;
 pub mod survey;
 pub mod table;
@@ -34,9 +35,19 @@ pub struct Document {
     /// Whether this run changed anything, or would with `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,
+    /// Whether a person wants to know everything of each platform.
+    #[serde(skip)]
+    pub details: bool,
     /// Present and true when nothing was really done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// Whether the rules of a dry run were tried in a throw-away user
+    /// namespace; absent where there was nothing to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<bool>,
+    /// Why they weren't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_rehearsed: Option<String>,
     /// Present when the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
@@ -123,6 +134,40 @@ pub enum Pinned {
     Unknown,
 }
 
+/// A comparison of the running bytes with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compared {
+    /// They are the same.
+    Same,
+    /// They differ.
+    Other,
+    /// There are no others.
+    Missing,
+    /// The others can't be read.
+    Unknown,
+}
+
+/// What the running bytes were held against.
+#[derive(Debug, Clone, Serialize)]
+pub struct BytesReport {
+    /// The file that is at the rule's path now.
+    pub file: Compared,
+    /// The digest that its path in our store stands for; null where it isn't ours.
+    pub store: Option<Compared>,
+    /// The manifest's QEMU version that has these bytes; null where none has.
+    pub manifest: Option<String>,
+}
+
+/// What brings a rule back at boot.
+#[derive(Debug, Clone, Serialize)]
+pub struct BootReport {
+    /// The file that it is in.
+    pub file: String,
+    /// The service that applies that file.
+    pub unit: &'static str,
+}
+
 /// What a run did with a platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,13 +210,31 @@ pub struct PlatformReport {
     pub sha256: Option<String>,
     /// Whether those are the bytes of the file.
     pub pinned: Option<Pinned>,
+    /// What those bytes were held against.
+    pub bytes: Option<BytesReport>,
     /// Other entries that match too, in the kernel's order.
     pub shadowed: Vec<String>,
     /// Whether it runs again after a reboot.
     pub persistent: bool,
+    /// What brings its rule back then; null where it needs none, or nothing does.
+    pub boot: Option<BootReport>,
     /// What this run did with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+    /// The rules that a dry run would have registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Vec<RehearsedRule>>,
+}
+
+/// A rule's part of a dry run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RehearsedRule {
+    /// The line as it would be written to the kernel, and to the conf file.
+    pub line: String,
+    /// Whether a program ran by it; null where it couldn't be tried.
+    pub ran: Option<bool>,
+    /// Why it didn't, or couldn't be tried.
+    pub detail: Option<String>,
 }
 
 /// A failure's part of the document.

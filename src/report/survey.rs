@@ -4,20 +4,23 @@
 //! its entries; names of entries are never evidence. Rules are judged by
 //! evaluating a probe's header against them, in the kernel's order.
 
+mod explain;
+mod running;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Cause, Document, HostReport, Owner, Pinned, PlatformReport, Runs};
+use super::{BootReport, Document, HostReport, Owner, PlatformReport, Runs};
+use crate::binfmt::boot::Boot;
 use crate::binfmt::{Entry, Instance, Rule, conf};
-use crate::digest::Digest;
 use crate::emulator::elf;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
-use crate::error::Result;
-use crate::host::{Host, Init};
-use crate::platform::{PLATFORMS, Platform, Target};
-use crate::probe::{self, Failure, Outcome, Probe, Runner};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::platform::{PLATFORMS, Platform, Target, Variant};
+use crate::probe::{self, Failure, Outcome, Probe, Runner, Shape};
+use running::Running;
 
 /// Where to look.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +33,8 @@ pub struct Scope<'a> {
     pub store: &'a Store,
     /// Our conf file.
     pub conf: &'a Path,
-    /// Known releases.
-    pub manifest: &'a Manifest,
+    /// Known releases, for whoever wants to know which one runs.
+    pub manifest: Option<&'a Manifest>,
 }
 
 /// What was seen.
@@ -45,6 +48,8 @@ pub struct Survey<'a> {
     /// The rules of our conf file.
     pub desired: Vec<Rule>,
     outcomes: BTreeMap<&'static str, Outcome>,
+    /// Of targets whose usual programs run: programs that don't.
+    missed: BTreeMap<&'static str, (Shape, Outcome)>,
     platforms: Vec<&'static Platform>,
 }
 
@@ -52,49 +57,139 @@ impl<'a> Survey<'a> {
     /// Looks at these platforms, and at every other one that container
     /// engines know or that some rule is for.
     pub fn take(scope: Scope<'a>, asked: &[&'static Platform]) -> Result<Self> {
+        Self::take_with(scope, asked, conf::read(scope.conf)?)
+    }
+
+    /// The same where the conf file can't be used: then it counts as empty,
+    /// and the error says why.
+    pub fn take_anyway(
+        scope: Scope<'a>,
+        asked: &[&'static Platform],
+    ) -> Result<(Self, Option<Error>)> {
+        let (desired, error) = match conf::read(scope.conf) {
+            Ok(desired) => (desired, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Ok((Self::take_with(scope, asked, desired)?, error))
+    }
+
+    fn take_with(
+        scope: Scope<'a>,
+        asked: &[&'static Platform],
+        desired: Vec<Rule>,
+    ) -> Result<Self> {
+        let mut survey = Self::unproved(scope, desired)?;
+        let has_rule = |platform: &Platform| {
+            platform
+                .targets()
+                .any(|target| survey.matching(target).next().is_some())
+        };
+        survey.platforms = PLATFORMS
+            .iter()
+            .filter(|p| p.engine || asked.contains(p) || has_rule(p))
+            .collect();
+        survey.probe();
+        Ok(survey)
+    }
+
+    /// Looks at these platforms alone. What runs now, the conf file doesn't
+    /// say, so one that can't be used counts as empty.
+    pub fn of(scope: Scope<'a>, platforms: &[&'static Platform]) -> Result<Self> {
+        let desired = conf::read(scope.conf).unwrap_or_default();
+        let mut survey = Self::unproved(scope, desired)?;
+        survey.platforms = platforms.to_vec();
+        survey.probe();
+        Ok(survey)
+    }
+
+    fn unproved(scope: Scope<'a>, desired: Vec<Rule>) -> Result<Self> {
         let instance = Instance::find(scope.mount);
         let entries = match &instance {
             Some(instance) => instance.entries()?,
             None => Vec::new(),
         };
-        let desired = conf::read(scope.conf)?;
-        let has_rule = |platform: &Platform| {
-            platform.targets().any(|target| {
-                let header = Probe::of(target).image();
-                entries.iter().any(|entry| entry.matches(&header))
-            })
-        };
-        let platforms: Vec<_> = PLATFORMS
-            .iter()
-            .filter(|p| p.engine || asked.contains(p) || has_rule(p))
-            .collect();
-        let mut survey = Self {
+        Ok(Self {
             scope,
             instance,
             entries,
             desired,
             outcomes: BTreeMap::new(),
-            platforms,
-        };
-        survey.probe();
-        Ok(survey)
+            missed: BTreeMap::new(),
+            platforms: Vec::new(),
+        })
     }
 
     fn probe(&mut self) {
-        let own = self.platforms.iter().flat_map(|platform| {
-            platform
-                .targets()
-                .map(|target| (target.name, Probe::of(target)))
-        });
+        let targets = || self.platforms.iter().flat_map(|p| p.targets());
+        let own = targets().map(|target| (target.name, Probe::of(target)));
         let variants = self.platforms.iter().flat_map(|platform| {
             let target = platform.target();
-            platform.variants.iter().map(move |variant| {
-                let code = variant.exit42;
-                (variant.name, Probe { target, code })
-            })
+            let probe = move |variant: &'static Variant| Probe {
+                target,
+                code: variant.exit_argc,
+                shape: Shape::Usual,
+            };
+            platform
+                .variants
+                .iter()
+                .map(move |variant| (variant.name, probe(variant)))
         });
         let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
-        self.outcomes = names.into_iter().zip(probe::run_all(&probes)).collect();
+        let mut outcomes: BTreeMap<_, _> = names.into_iter().zip(probe::run_all(&probes)).collect();
+        // Narrow rules run the usual program and miss others.
+        let (targets, probes): (Vec<_>, Vec<_>) = targets()
+            .filter(|target| outcomes.get(target.name).is_some_and(Outcome::runs))
+            .flat_map(|target| Shape::OTHERS.map(|shape| (target, shape)))
+            .map(|(target, shape)| {
+                (
+                    target,
+                    Probe {
+                        shape,
+                        ..Probe::of(target)
+                    },
+                )
+            })
+            .filter(|(target, probe)| {
+                let usual = self.first_enabled(&Probe::of(target));
+                usual.map(|entry| &entry.name) != self.first_enabled(probe).map(|entry| &entry.name)
+            })
+            .unzip();
+        self.missed = targets
+            .into_iter()
+            .zip(&probes)
+            .zip(probe::run_all(&probes))
+            .filter(|(_, outcome)| !outcome.runs())
+            .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
+            .collect();
+        for outcome in outcomes.values_mut() {
+            self.doubt(outcome);
+        }
+        self.outcomes = outcomes;
+    }
+
+    /// What ran in this process's own root, because no empty one could be
+    /// made, counts where the same is certain in a container: the emulator is
+    /// static, and the kernel doesn't look for it by its path.
+    fn doubt(&self, outcome: &mut Outcome) {
+        let (Some(why), Some(runner), Ok(())) =
+            (&outcome.no_empty_root, &outcome.runner, &outcome.verdict)
+        else {
+            return;
+        };
+        let fixed = |entry: &Entry| {
+            entry.enabled
+                && entry.known_flags().fix_binary
+                && is_interpreter(entry, &runner.interpreter)
+        };
+        let is_fixed = self.entries.iter().any(fixed) || !runner.is_file(&runner.interpreter);
+        let head = runner.bytes(elf::HEAD as u64).unwrap_or_default();
+        let is_static = elf::check(&head, self.scope.host.platform).is_ok();
+        if !(runner.native || (is_fixed && is_static)) {
+            outcome.verdict = Err(Failure::NotPermitted(format!(
+                "it runs here, on {}, but not surely in a container: {why}",
+                runner.interpreter.display()
+            )));
+        }
     }
 
     /// What came of the probe of a target.
@@ -135,20 +230,30 @@ impl<'a> Survey<'a> {
             .filter(move |entry| entry.matches(&header))
     }
 
-    /// The entry that ran the probe, or would have.
+    fn first_enabled(&self, probe: &Probe) -> Option<&Entry> {
+        let header = probe.image();
+        self.entries
+            .iter()
+            .find(|entry| entry.enabled && entry.matches(&header))
+    }
+
+    /// The entry that ran the probe, or would have. `None` where what ran it
+    /// isn't among the entries, or can't be told from others.
     pub fn winner(&self, target: &'static Target) -> Option<&Entry> {
         let outcome = self.outcome(target)?;
-        let ran = outcome.runner.as_ref();
-        if ran.is_some_and(|runner| runner.native) {
-            return None;
+        let mut enabled = self.matching(target).filter(|entry| entry.enabled);
+        match &outcome.runner {
+            Some(runner) if runner.native => None,
+            Some(runner) => enabled.find(|entry| is_interpreter(entry, &runner.interpreter)),
+            None => {
+                let first = enabled.next();
+                match outcome.runs() {
+                    // Without ptrace only one that is alone is certain.
+                    true => first.filter(|_| enabled.next().is_none()),
+                    false => first.or_else(|| self.matching(target).next()),
+                }
+            }
         }
-        let enabled = || self.matching(target).filter(|entry| entry.enabled);
-        let by_interpreter = ran.and_then(|runner| {
-            enabled().find(|entry| Path::new(&entry.interpreter) == runner.interpreter)
-        });
-        by_interpreter
-            .or_else(|| enabled().next())
-            .or_else(|| self.matching(target).next())
     }
 
     /// Whether an entry is ours.
@@ -178,12 +283,12 @@ impl<'a> Survey<'a> {
             .map(|entry| entry.name.clone())
             .collect();
         emulators.sort();
-        let persistent = Persistent::read(self.scope.host, self.scope.conf, &self.desired);
+        let boot = Boot::read(Path::new("/"), &self.scope.host.init, self.scope.conf);
         let reports = self
             .platforms
             .iter()
             .filter(|platform| listed.is_none_or(|listed| listed.contains(platform)))
-            .map(|platform| self.report(platform, &persistent))
+            .map(|platform| self.report(platform, &boot))
             .collect();
         Document {
             supported: Some(self.supported()),
@@ -194,22 +299,25 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn host_report(&self) -> HostReport {
+    /// The part of the document about the host.
+    pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
+        let held = self
+            .instance
+            .as_ref()
+            .map_or(Some(false), |instance| instance.held(host));
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
             init: host.init.to_string(),
-            instance: match host.initial_user_ns {
+            // A namespace sees the host's where it has mounted none itself.
+            instance: match host.initial_user_ns || held == Some(true) {
                 true => "host",
                 false => "userns",
             },
             mounted: self.instance.is_some(),
             enabled: self.instance.as_ref().is_some_and(Instance::enabled),
-            held: self
-                .instance
-                .as_ref()
-                .map_or(Some(false), |instance| instance.held(host)),
+            held,
         }
     }
 
@@ -235,30 +343,38 @@ impl<'a> Survey<'a> {
 
     /// Whether the platform runs, on whatever.
     pub fn runs(&self, platform: &Platform) -> bool {
-        self.outcome(platform.target()).is_some_and(Outcome::runs)
+        let target = platform.target();
+        self.outcome(target).is_some_and(Outcome::runs) && !self.missed.contains_key(target.name)
+    }
+
+    /// Whether a finer platform runs.
+    pub fn runs_variant(&self, variant: &Variant) -> bool {
+        self.outcomes.get(variant.name).is_some_and(Outcome::runs)
     }
 
     fn running_variants(&self, platform: &Platform) -> Vec<&'static str> {
         platform
             .variants
             .iter()
-            .filter(|variant| self.outcomes.get(variant.name).is_some_and(Outcome::runs))
+            .filter(|variant| self.runs_variant(variant))
             .map(|variant| variant.name)
             .collect()
     }
 
-    fn report(&self, platform: &'static Platform, persistent: &Persistent) -> PlatformReport {
+    fn report(&self, platform: &'static Platform, boot: &Boot) -> PlatformReport {
         let target = platform.target();
         let winner = self.winner(target);
-        let failure = self
-            .outcome(target)
-            .and_then(|outcome| outcome.verdict.as_ref().err());
-        let explained = failure.map(|failure| self.explain(target, failure, winner));
+        let explained = self.explain(target);
         let native = self.is_native(platform);
-        let bytes = match native {
-            true => Running::default(),
-            false => self.running_bytes(target),
-        };
+        let runner = self
+            .outcome(target)
+            .and_then(|outcome| outcome.runner.as_ref())
+            .filter(|runner| !runner.native);
+        let source = winner
+            .filter(|_| !native)
+            .and_then(|entry| boot.covers(entry));
+        let running = runner.map_or_else(Running::unknown, |runner| self.running(runner));
+        let path_of = |runner: &Runner| runner.interpreter.to_string_lossy().into_owned();
         PlatformReport {
             platform: platform.name,
             target: platform.emulator,
@@ -271,205 +387,61 @@ impl<'a> Survey<'a> {
             cause: explained.as_ref().map(|(cause, _)| *cause),
             detail: explained.map(|(_, detail)| detail),
             handler: winner.map(|entry| entry.name.clone()),
-            interpreter: winner.map(|entry| entry.interpreter.clone()),
+            interpreter: winner
+                .map(|entry| entry.interpreter.clone())
+                .or_else(|| runner.map(path_of)),
             flags: winner.map(|entry| entry.flags.clone()),
             owner: winner.map(|entry| owner(entry, self.scope.store)),
-            qemu: bytes.qemu,
-            sha256: bytes.sha256.map(|sha256| sha256.to_string()),
-            pinned: winner.map(|_| bytes.pinned),
+            qemu: running.qemu,
+            sha256: running.sha256.map(|sha256| sha256.to_string()),
+            pinned: (winner.is_some() || runner.is_some()).then_some(running.pinned),
+            bytes: running.bytes,
             shadowed: self
                 .matching(target)
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))
                 .map(|entry| entry.name.clone())
                 .collect(),
-            persistent: native || winner.is_some_and(|entry| persistent.covers(entry)),
+            persistent: native || source.is_some(),
+            boot: source.map(|source| BootReport {
+                file: source.file.display().to_string(),
+                unit: source.unit,
+            }),
             action: None,
+            rehearsal: None,
         }
-    }
-
-    /// The one cause, in a word and in words.
-    fn explain(
-        &self,
-        target: &'static Target,
-        failure: &Failure,
-        winner: Option<&Entry>,
-    ) -> (Cause, String) {
-        let ours_behind = self
-            .matching(target)
-            .skip_while(|entry| winner.is_some_and(|winner| winner.name != entry.name))
-            .skip(1)
-            .find(|entry| entry.enabled && self.is_ours(entry));
-        let name = winner.map_or("", |entry| entry.name.as_str());
-        let interpreter = winner.map_or("", |entry| entry.interpreter.as_str());
-        match failure {
-            Failure::NotPermitted(why) => (Cause::NotPermitted, why.clone()),
-            Failure::TimedOut => (
-                Cause::Timeout,
-                format!(
-                    "{interpreter} of rule {name} didn't end within {} s",
-                    probe::LIMIT.as_secs()
-                ),
-            ),
-            Failure::NotRegistered => match (&self.instance, winner) {
-                (None, _) => (
-                    Cause::Unmounted,
-                    format!(
-                        "binfmt_misc isn't mounted at {}",
-                        self.scope.mount.display()
-                    ),
-                ),
-                (Some(instance), Some(_)) if !instance.enabled() => (
-                    Cause::Disabled,
-                    format!(
-                        "all rules are switched off ({}/status)",
-                        instance.dir().display()
-                    ),
-                ),
-                (_, Some(entry)) if !entry.enabled => {
-                    (Cause::Disabled, format!("rule {name} is switched off"))
-                }
-                _ => (Cause::NotRegistered, "no rule is for it".to_owned()),
-            },
-            _ if ours_behind.is_some_and(|_| winner.is_some_and(|entry| !self.is_ours(entry))) => (
-                Cause::Shadowed,
-                format!("rule {name}, which doesn't work, is newer than ours"),
-            ),
-            Failure::InterpreterNotFound => match winner {
-                Some(entry) if !entry.known_flags().fix_binary => (
-                    Cause::NoFixBinary,
-                    format!("rule {name} has no flag F, so containers don't find {interpreter}"),
-                ),
-                _ => (
-                    Cause::InterpreterMissing,
-                    format!("rule {name}: {interpreter} needs files that an empty root lacks"),
-                ),
-            },
-            Failure::EmulatorFailed(how) => (
-                Cause::EmulatorFailed,
-                format!("rule {name}, {interpreter}: {how}"),
-            ),
-        }
-    }
-
-    /// Whether what ran has the bytes that its path in our store stands for.
-    pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
-        let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        runner.is_file(&runner.interpreter) && runner.sha256().ok() == promised
-    }
-
-    fn running_bytes(&self, target: &Target) -> Running {
-        let Some(runner) = self
-            .outcome(target)
-            .and_then(|outcome| outcome.runner.as_ref())
-        else {
-            return Running::default();
-        };
-        let Ok(sha256) = runner.sha256() else {
-            return Running::default();
-        };
-        let qemu = match self.scope.manifest.known(&sha256) {
-            Some(release) => Some(release.qemu.clone()),
-            None => runner.bytes().ok().and_then(|bytes| elf::version(&bytes)),
-        };
-        Running {
-            pinned: match self.pinned_to_path(runner, sha256) {
-                true => Pinned::Match,
-                false => Pinned::Stale,
-            },
-            qemu,
-            sha256: Some(sha256),
-        }
-    }
-
-    /// Whether bytes with this digest are those that the rule's path stands for.
-    fn pinned_to_path(&self, runner: &Runner, sha256: Digest) -> bool {
-        let path = &runner.interpreter;
-        let promised = self.scope.store.digest_of_path(path);
-        if promised.is_some_and(|promised| promised != sha256) {
-            return false;
-        }
-        runner.is_file(path)
-            || File::open(path)
-                .and_then(Digest::of_reader)
-                .is_ok_and(|(found, _)| found == sha256)
     }
 }
 
-struct Running {
-    qemu: Option<String>,
-    sha256: Option<Digest>,
-    pinned: Pinned,
-}
-
-impl Default for Running {
-    fn default() -> Self {
-        Self {
-            qemu: None,
-            sha256: None,
-            pinned: Pinned::Unknown,
-        }
-    }
+/// Whether a path that the kernel was told is this entry's interpreter.
+fn is_interpreter(entry: &Entry, path: &Path) -> bool {
+    // Entries are read as text, whatever bytes they hold.
+    path.to_string_lossy() == entry.interpreter
 }
 
 /// Whose an entry is, by where its interpreter lies.
 pub fn owner(entry: &Entry, store: &Store) -> Owner {
     let interpreter = Path::new(&entry.interpreter);
     let flags = entry.known_flags();
-    let below = |dir: &str| interpreter.starts_with(dir);
-    let is_emulator = interpreter
+    let below = |dirs: &[&str]| dirs.iter().any(|dir| interpreter.starts_with(dir));
+    let name = interpreter
         .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("qemu-"));
+        .unwrap_or_default()
+        .to_string_lossy();
+    // Debian 12 calls its emulators <target>-binfmt-P.
+    let is_emulator = name.starts_with("qemu-") || name.ends_with("-binfmt-P");
     if store.owns(interpreter) {
         Owner::Binfmtctl
     } else if entry.name.to_lowercase().contains("rosetta") {
         Owner::Rosetta
-    } else if below("/usr/bin") && flags.credentials && flags.fix_binary && !interpreter.exists() {
+    } else if below(&["/usr/bin"]) && flags.credentials && flags.fix_binary && !interpreter.exists()
+    {
         // Its emulators lie in its image, at a path that the host doesn't have.
         Owner::Tonistiigi
-    } else if is_emulator && (below("/usr/bin") || below("/usr/libexec")) && interpreter.exists() {
+    } else if below(&["/run/binfmt", "/nix/store"])
+        || (is_emulator && below(&["/usr/bin", "/usr/libexec"]) && interpreter.exists())
+    {
         Owner::Distribution
     } else {
         Owner::Other
-    }
-}
-
-/// Which rules the next boot brings back.
-struct Persistent {
-    lines: Vec<Rule>,
-}
-
-impl Persistent {
-    /// Reads what this host's init system applies at boot.
-    fn read(host: &Host, conf: &Path, desired: &[Rule]) -> Self {
-        if host.init != Init::Systemd {
-            return Self { lines: Vec::new() };
-        }
-        // The directories of binfmt.d(5).
-        let dirs = ["/etc", "/run", "/usr/local/lib", "/usr/lib"]
-            .map(|dir| Path::new(dir).join("binfmt.d"));
-        let in_place = conf
-            .parent()
-            .is_some_and(|dir| dirs.iter().any(|known| known == dir));
-        let mut lines = match in_place {
-            true => desired.to_vec(),
-            false => Vec::new(),
-        };
-        let files = dirs
-            .iter()
-            .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
-            .map(|file| file.path())
-            .filter(|path| path.extension().is_some_and(|ending| ending == "conf"));
-        for path in files {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            // Others' files may hold lines that we don't understand.
-            lines.extend(text.lines().filter_map(|line| line.parse().ok()));
-        }
-        Self { lines }
-    }
-
-    fn covers(&self, entry: &Entry) -> bool {
-        self.lines
-            .iter()
-            .any(|rule| rule.name == entry.name && rule.interpreter == entry.interpreter)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use super::details;
 use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -24,7 +25,15 @@ pub fn render(document: &Document) -> String {
                 true => "WOULD BE",
                 false => "THIS RUN",
             };
-            format!("{}\n{}", summary(host, platforms), table(platforms, last))
+            let more = match document.details {
+                true => details::render(platforms),
+                false => String::new(),
+            };
+            format!(
+                "{}\n{}{more}",
+                summary(host, platforms),
+                table(platforms, last)
+            )
         }
         _ => String::new(),
     }
@@ -42,11 +51,15 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
             _ => names.join(", "),
         }
     };
+    let native = match platforms.iter().any(|p| p.runs == Runs::Native) {
+        true => format!("native     {}\n", of(Runs::Native)),
+        // Only named platforms are listed.
+        false => String::new(),
+    };
     let mut text = format!(
-        "{BOLD}{} host, Linux {}{BOLD:#}\nnative     {}\n{GOOD}emulated{GOOD:#}   {}\n",
+        "{BOLD}{} host, Linux {}{BOLD:#}\n{native}{GOOD}emulated{GOOD:#}   {}\n",
         host.platform,
         host.kernel,
-        of(Runs::Native),
         of(Runs::Emulated)
     );
     for (reason, platforms) in failing(platforms) {
@@ -86,10 +99,19 @@ fn advice(platforms: &[&PlatformReport]) -> String {
         let names: Vec<&str> = platforms.iter().copied().map(short_name).collect();
         format!("\n           -> binfmtctl install {}", names.join(" "))
     };
-    match platforms.first().and_then(|platform| platform.cause) {
-        Some(Cause::NotPermitted) => "\n           -> ask as root".to_owned(),
-        Some(_) => install(),
-        None => String::new(),
+    let Some((platform, cause)) = platforms.first().and_then(|p| Some((p, p.cause?))) else {
+        return String::new();
+    };
+    match cause {
+        Cause::NotPermitted => "\n           -> ask as root".to_owned(),
+        // What install did already it won't mend.
+        _ if platform.owner == Some(Owner::Binfmtctl) => {
+            "\n           -> binfmtctl doctor".to_owned()
+        }
+        Cause::Disabled if platform.owner.is_none() => {
+            "\n           -> binfmtctl doctor".to_owned()
+        }
+        _ => install(),
     }
 }
 
@@ -189,7 +211,8 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     row
 }
 
-fn owner(owner: Owner) -> &'static str {
+/// An owner's name.
+pub fn owner(owner: Owner) -> &'static str {
     match owner {
         Owner::Binfmtctl => "binfmtctl",
         Owner::Distribution => "distribution",
@@ -229,9 +252,12 @@ mod tests {
             qemu: None,
             sha256: None,
             pinned: None,
+            bytes: None,
             shadowed: Vec::new(),
             persistent: false,
+            boot: None,
             action: None,
+            rehearsal: None,
         }
     }
 

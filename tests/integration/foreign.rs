@@ -6,7 +6,7 @@ use crate::world::cache::busybox;
 use crate::world::{World, target, text};
 
 /// The register line of a rule for riscv64 programs.
-fn line(name: &str, interpreter: &str, flags: &str) -> String {
+pub fn line(name: &str, interpreter: &str, flags: &str) -> String {
     let escape = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("\\x{b:02x}")).collect() };
     let riscv64 = target("riscv64");
     let (magic, mask) = (escape(riscv64.magic), escape(riscv64.mask));
@@ -14,7 +14,7 @@ fn line(name: &str, interpreter: &str, flags: &str) -> String {
 }
 
 /// A world in which somebody else has an emulator for riscv64.
-fn with_emulator() -> Option<(World, PathBuf)> {
+pub fn with_emulator() -> Option<(World, PathBuf)> {
     let world = World::new()?;
     world.install("riscv64");
     let emulator = world.path("elsewhere");

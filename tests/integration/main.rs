@@ -13,9 +13,14 @@
 mod world;
 
 mod again;
+mod arguments;
+mod boot;
+mod check;
+mod doctor;
 mod doctor_host;
 mod foreign;
 mod platforms;
+mod rehearsal;
 mod selection;
 mod wrong_artifacts;
 mod wrong_hosts;

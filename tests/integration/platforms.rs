@@ -1,7 +1,10 @@
 //! What the tool is for: programs of every platform run.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use binfmtctl::binfmt::Entry;
-use binfmtctl::platform::{Platform, TARGETS};
+use binfmtctl::platform::{PROBE_BASE, Platform, TARGETS, Target};
 use binfmtctl::probe::Probe;
 
 use crate::world::cache::{NEW, OLD, PROGRAMS, busybox, releases};
@@ -20,8 +23,8 @@ fn all_targets_run_with_the_newer_qemu() {
     everything_runs(NEW);
 }
 
-/// Installs everything of one QEMU, and holds each row of the table against
-/// the rules that the kernel then has.
+/// Installs everything of one QEMU, holds each row of the table against the
+/// rules that the kernel then has, and executes it.
 fn everything_runs(qemu: &str) {
     let Some(world) = World::new() else { return };
     world.install(&format!("all-targets --qemu {qemu}"));
@@ -54,6 +57,21 @@ fn everything_runs(qemu: &str) {
         assert_eq!(names, [format!("qemu-{}", target.name)]);
     }
     assert_eq!(entries.len(), foreign().count());
+    for target in &TARGETS {
+        counts_its_arguments(&world, target);
+    }
+}
+
+/// The status of a row's program follows what it is started with.
+fn counts_its_arguments(world: &World, target: &'static Target) {
+    let program = world.file(target.name, Probe::of(target).image());
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    for argc in 1..=3 {
+        let arguments = &["x", "x"][..argc - 1];
+        world
+            .exec(&program, arguments)
+            .assert_exit(PROBE_BASE + argc as i32);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn refuses(world: &World, script: &str, status: i32, words: &[&str]) {
 }
 
 /// Makes a place in the world read-only, whatever is there already.
-fn freeze(world: &World, place: &str) {
+pub fn freeze(world: &World, place: &str) {
     world
         .sh(&format!(
             "mkdir -p {place}; mount --bind {place} {place}; mount -o remount,bind,ro {place}"

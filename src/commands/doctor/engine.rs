@@ -18,6 +18,7 @@ use std::time::Duration;
 use self::ask::{Said, Silence, ask};
 use self::builder::Builder;
 use self::info::Info;
+use super::rules::with_remedy;
 use super::words::plain;
 use crate::host::{Host, Init};
 use crate::report::Finding;
@@ -184,10 +185,7 @@ impl Facts {
 }
 
 fn judge(facts: &Facts, running: &[String]) -> Vec<Finding> {
-    let mended = |finding: Finding, verb: &str| match facts.service(verb) {
-        Some(command) => finding.mend(command),
-        None => finding,
-    };
+    let mended = |finding, verb: &str| with_remedy(finding, facts.service(verb));
     let (info, builder) = match &facts.heard {
         Heard::NoClient => return vec![Finding::ok(ENGINE, "there is no Docker here")],
         Heard::Nothing(why) => {

@@ -8,23 +8,21 @@ const ID: &str = "kernel";
 /// Whether the kernel knows the flags that containers need.
 pub fn check(kernel: &Kernel) -> Vec<Finding> {
     let missing = |what: &str, since: &str| format!("Linux {kernel} {what}: it takes {since}");
-    let finding = if !kernel.fixes_binaries() {
-        Finding::problem(
-            ID,
-            missing("has no flag F, so containers find no emulator", "4.8"),
-        )
-    } else if !kernel.announces_argv0() {
-        Finding::warning(
-            ID,
-            missing(
-                "doesn't tell emulators about flag P, so programs lose their argv[0]",
-                "5.12",
-            ),
-        )
-    } else {
-        Finding::ok(ID, format!("Linux {kernel} knows the flags F and P"))
-    };
-    vec![finding.seen_in("uname -r")]
+    if !kernel.fixes_binaries() {
+        let no_f = missing("has no flag F, so containers find no emulator", "4.8");
+        return vec![Finding::problem(ID, no_f).seen_in("uname -r")];
+    }
+    if !kernel.announces_argv0() {
+        let no_p = missing(
+            "doesn't tell emulators about flag P, so programs lose their argv[0]",
+            "5.12",
+        );
+        return vec![Finding::warning(ID, no_p).seen_in("uname -r")];
+    }
+    vec![Finding::ok(
+        ID,
+        format!("Linux {kernel} knows the flags F and P"),
+    )]
 }
 
 #[cfg(test)]

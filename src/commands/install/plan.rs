@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::binfmt::entry::Kind;
 use crate::binfmt::switch::Wanted;
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::cli::Install;
@@ -29,6 +30,8 @@ pub(super) struct Step {
     pub action: Option<Action>,
     /// Rules to register.
     pub wanted: Vec<Wanted>,
+    /// The same with their names.
+    pub planned: Vec<Rule>,
     /// Our rules that are right as they are.
     pub in_place: Vec<Rule>,
     /// Its emulator in the store, where the release has one.
@@ -57,6 +60,7 @@ impl Plan {
                     platform,
                     action: None,
                     wanted: Vec::new(),
+                    planned: Vec::new(),
                     in_place: Vec::new(),
                     foreign: None,
                     emulator,
@@ -86,41 +90,28 @@ impl Plan {
         let is_desired = |rule: &Rule| survey.desired.contains(rule);
         self.work().next().is_none() && (no_persist || self.rules_in_place().iter().all(is_desired))
     }
-
-    /// Says what would be done.
-    pub fn describe(&self, context: &Context, release: &Release) {
-        for step in &self.steps {
-            let name = step.platform.name;
-            let text = match (step.action, &step.foreign, &step.emulator) {
-                (Some(Action::Native), ..) => format!("{name}: runs natively; nothing to do"),
-                (Some(Action::Kept), Some(rule), _) => {
-                    format!(
-                        "{name}: runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)"
-                    )
-                }
-                (Some(Action::Kept), ..) => format!("{name}: in place; nothing to do"),
-                (_, _, None) => format!("{name}: QEMU {} has no emulator for it", release.qemu),
-                (Some(Action::Replaced), _, Some(emulator)) => {
-                    format!(
-                        "{name}: would replace its rule; QEMU {}, {}",
-                        release.qemu,
-                        emulator.display()
-                    )
-                }
-                (_, _, Some(emulator)) => {
-                    format!(
-                        "{name}: would register QEMU {}, {}",
-                        release.qemu,
-                        emulator.display()
-                    )
-                }
-            };
-            context.console.note(&text);
-        }
-    }
 }
 
 impl Step {
+    /// Says what would be done.
+    pub fn describe(&self, release: &Release) -> String {
+        let names: Vec<&str> = self.planned.iter().map(|rule| &*rule.name).collect();
+        let (qemu, names) = (&release.qemu, names.join(", "));
+        let what = match (self.action, &self.foreign, &self.emulator) {
+            (Some(Action::Native), ..) => "runs natively; nothing to do".to_owned(),
+            (Some(Action::Kept), Some(rule), _) => format!(
+                "runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)"
+            ),
+            (Some(Action::Kept), ..) => "in place; nothing to do".to_owned(),
+            (_, _, None) => format!("QEMU {qemu} has no emulator for it"),
+            (Some(Action::Replaced), ..) => {
+                format!("would replace its rule with QEMU {qemu} as {names}")
+            }
+            _ => format!("would register QEMU {qemu} as {names}"),
+        };
+        format!("{}: {what}", self.platform.name)
+    }
+
     /// Whether something has to be done, or to be failed at.
     pub fn is_work(&self) -> bool {
         matches!(self.action, Some(Action::Installed | Action::Replaced))
@@ -150,9 +141,13 @@ impl Step {
                 interpreter: emulator.display().to_string(),
                 flags,
             };
-            match rule_in_place(survey, &wanted, replace) {
-                Some(rule) => self.in_place.push(rule),
-                None => self.wanted.push(wanted),
+            let rule = rule_for(survey, &wanted, replace);
+            match is_in_place(survey, &wanted, &rule, replace) {
+                true => self.in_place.push(rule),
+                false => {
+                    self.wanted.push(wanted);
+                    self.planned.push(rule);
+                }
             }
         }
         let replaces = self
@@ -167,28 +162,38 @@ impl Step {
     }
 }
 
-/// The rule that `wanted` asks for, if it is what runs the target already,
-/// from the right bytes, under the right name, and nothing of ours is in the way.
-fn rule_in_place(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Option<Rule> {
-    let target = wanted.target;
-    let outcome = survey.outcome(target).filter(|outcome| outcome.runs())?;
-    let entry = survey.winner(target)?;
+/// The rule that `wanted` asks for, under the name that it gets.
+fn rule_for(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Rule {
     let displaced = displaced(survey, wanted, replace);
-    let name = wanted.name(|name| {
+    let is_foreign = |name: &str| {
         survey.entries.iter().any(|entry| entry.name == name)
-            && !displaced.iter().any(|d| d == name)
-    });
+            && !displaced.iter().any(|displaced| displaced == name)
+    };
+    wanted.named(wanted.name(is_foreign))
+}
+
+/// Whether the rule is what runs the target already, from the right bytes, and
+/// nothing of ours is in the way.
+fn is_in_place(survey: &Survey<'_>, wanted: &Wanted, rule: &Rule, replace: bool) -> bool {
+    let outcome = survey.outcome(wanted.target);
+    let (Some(outcome), Some(entry)) = (
+        outcome.filter(|outcome| outcome.runs()),
+        survey.winner(wanted.target),
+    ) else {
+        return false;
+    };
+    let displaced = displaced(survey, wanted, replace);
     let alone = displaced.iter().all(|displaced| *displaced == entry.name);
-    let same = entry.name == name
-        && entry.interpreter == wanted.interpreter
-        && entry.known_flags() == wanted.flags
-        && matches!(&entry.kind, crate::binfmt::entry::Kind::Magic(pattern) if *pattern == wanted.pattern());
+    let same = entry.name == rule.name
+        && entry.interpreter == rule.interpreter
+        && entry.known_flags() == rule.flags
+        && matches!(&entry.kind, Kind::Magic(pattern) if *pattern == rule.pattern);
     // The file at the path is the one that runs, and has the pinned bytes.
     let bytes = outcome
         .runner
         .as_ref()
         .is_none_or(|runner| survey.runs_promised_bytes(runner));
-    (alone && same && bytes).then(|| wanted.named(name))
+    alone && same && bytes
 }
 
 /// The entries that go once `wanted` is in place: ours for the same target,

@@ -25,6 +25,7 @@ use self::command::{cannot_run, configuration, index_record, quiet, run};
 use self::sources::{archive, deb822, one_line, os_release};
 use super::{Failure, FileSource, Source};
 use crate::digest::Digest;
+use crate::durable;
 use crate::emulator::manifest::Release;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -58,12 +59,6 @@ pub struct AptHost {
 
 impl Default for AptHost {
     fn default() -> Self {
-        // Packages and indices are large, and /tmp may lie in memory.
-        let scratch = match std::env::var_os("TMPDIR") {
-            Some(dir) => dir.into(),
-            None if Path::new("/var/tmp").is_dir() => "/var/tmp".into(),
-            None => std::env::temp_dir(),
-        };
         Self {
             apt_get: "apt-get".into(),
             apt_cache: "apt-cache".into(),
@@ -72,7 +67,7 @@ impl Default for AptHost {
             keyrings: "/usr/share/keyrings".into(),
             passwd: "/etc/passwd".into(),
             uid_map: "/proc/self/uid_map".into(),
-            scratch,
+            scratch: durable::scratch(),
             may_update: nix::unistd::geteuid().is_root(),
         }
     }

@@ -103,6 +103,21 @@ pub fn busybox(architecture: &str) -> PathBuf {
     dir.join(architecture).join("busybox")
 }
 
+/// Debian's binfmt-support and the library that it needs, unpacked.
+pub fn binfmt_support() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = cached("support").join("files");
+        let _lock = lock("support");
+        if !dir.exists() {
+            let host = host().debian.expect("a host that QEMU is packaged for");
+            let fetched = fetch_support(host, &dir);
+            fetched.unwrap_or_else(|error| panic!("cannot get binfmt-support: {error}"));
+        }
+        dir
+    })
+}
+
 fn cached(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&dir).expect("a directory in target/tmp");
@@ -156,6 +171,16 @@ fn fetch_program(suite: &str, architecture: &str, dir: &Path) -> Result<(), Stri
     fs::create_dir_all(&to).map_err(|error| error.to_string())?;
     fs::copy(busybox, to.join("busybox")).map_err(|error| error.to_string())?;
     fs::rename(&to, dir.join(architecture)).map_err(|error| error.to_string())
+}
+
+fn fetch_support(architecture: &str, dir: &Path) -> Result<(), String> {
+    let root = AptRoot::new(SUITES[0], architecture)?;
+    let files = root.dir.path().join("files");
+    for name in ["binfmt-support", "libpipeline1"] {
+        let package = root.download(&format!("{name}:{architecture}"))?;
+        done(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&files))?;
+    }
+    fs::rename(&files, dir).map_err(|error| error.to_string())
 }
 
 /// A scratch root in which apt knows one suite for one architecture.

@@ -1,10 +1,10 @@
 //! What a builder of Docker's lists as its platforms, against what runs.
 //!
-//! Engines try platforms themselves, but never take one off their list; and
-//! where arm64 is there, BuildKit takes 32-bit arm for granted.
+//! Engines try platforms themselves, but never take one off their list.
 
 use std::collections::BTreeSet;
 
+use crate::commands::doctor::rules::with_remedy;
 use crate::commands::doctor::words::plain;
 use crate::platform::PLATFORMS;
 use crate::report::Finding;
@@ -19,12 +19,6 @@ const ALWAYS_LISTED: [&str; 5] = [
     "linux/riscv64",
     "linux/ppc64le",
     "linux/s390x",
-];
-
-/// containerd's matcher lets the one stand for the other.
-const STANDS_FOR: [(&str, &str, &str); 2] = [
-    ("linux/arm64", "linux/arm/v7", "arm"),
-    ("linux/amd64", "linux/386", "386"),
 ];
 
 /// What `docker buildx inspect` shows.
@@ -153,10 +147,7 @@ pub fn judge(builder: &Builder, running: &[String], restart: Option<&str>) -> Ve
         _ => (None, "until it is stopped"),
     };
     let seen = "docker buildx inspect";
-    let mended = |finding: Finding| match restart {
-        Some(command) => finding.seen_in(seen).mend(command),
-        None => finding.seen_in(seen),
-    };
+    let mended = |finding: Finding| with_remedy(finding.seen_in(seen), restart.map(str::to_owned));
     let mut findings = Vec::new();
     if !dead.is_empty() {
         findings.push(mended(Finding::warning(
@@ -175,20 +166,6 @@ pub fn judge(builder: &Builder, running: &[String], restart: Option<&str>) -> Ve
                 unlisted.join(", ")
             ),
         )));
-    }
-    for (one, other, short) in STANDS_FOR {
-        if listed.contains(one) && runs(one) && !listed.contains(other) && !runs(other) {
-            findings.push(
-                Finding::warning(
-                    ID,
-                    format!(
-                        "builder {name} takes {one} for {other}, which doesn't run: builds for it end in \"exec format error\""
-                    ),
-                )
-                .seen_in(seen)
-                .mend(format!("binfmtctl install {short}")),
-            );
-        }
     }
     if findings.is_empty() {
         findings.push(
@@ -279,12 +256,6 @@ mod tests {
         let text = TEXT.replace("arm64*", "arm64, linux/arm/v7");
         let findings = judged(&text, &running);
         assert_eq!(findings, [(Level::Warning, Some("restart it".to_owned()))]);
-    }
-
-    #[test]
-    fn arm64_doesnt_stand_for_arm() {
-        let install = Some("binfmtctl install arm".to_owned());
-        assert_eq!(judged(TEXT, &ALL[..3]), [(Level::Warning, install)]);
     }
 
     #[test]

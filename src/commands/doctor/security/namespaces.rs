@@ -41,28 +41,33 @@ fn read(sysctls: &Path) -> Switches {
 }
 
 fn judge(switches: Switches, kernel: &Kernel) -> Finding {
-    let closed = |whom: &str, name: &str, value: u64, good: u64| {
-        Finding::warning(
-            ID,
-            format!("{whom} can't make user namespaces: `status` can try no program for them"),
-        )
-        .seen_in(format!("{name} = {value}"))
-        .mend(format!("sysctl -w {name}={good}"))
+    let closed = |what: &str, name: &str, value: u64, good: u64| {
+        Finding::warning(ID, what)
+            .seen_in(format!("{name} = {value}"))
+            .mend(format!("sysctl -w {name}={good}"))
     };
     match switches {
         Switches { max: Some(0), .. } => {
             // The kernel's own default is half of the threads.
             let good = switches.threads.map_or(4096, |threads| threads / 2).max(1);
-            closed("ordinary users", "user.max_user_namespaces", 0, good)
+            closed(
+                "nobody can make user namespaces: `install` can't rehearse, and ordinary users' `status` can try no program",
+                "user.max_user_namespaces",
+                0,
+                good,
+            )
         }
-        Switches { clone: Some(0), .. } => {
-            closed("ordinary users", "kernel.unprivileged_userns_clone", 0, 1)
-        }
+        Switches { clone: Some(0), .. } => closed(
+            "only root can make user namespaces: ordinary users' `status` can try no program",
+            "kernel.unprivileged_userns_clone",
+            0,
+            1,
+        ),
         Switches {
             apparmor: Some(value @ 1..),
             ..
         } => closed(
-            "ordinary users' programs without an AppArmor profile",
+            "AppArmor lets ordinary users do nothing in user namespaces: their `status` can try no program",
             "kernel.apparmor_restrict_unprivileged_userns",
             value,
             0,

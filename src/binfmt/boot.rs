@@ -1,0 +1,261 @@
+//! What the next boot brings back, found by playing through what this host's
+//! init system does with the files that it reads.
+//!
+//! systemd-binfmt.service applies the files of binfmt.d(5), then Debian's
+//! binfmt-support.service adds what its database has; the newest rule wins,
+//! so a rule that another one follows doesn't come back to run anything.
+//! Everything is seen in files, no service manager is asked. Where something
+//! isn't certain, nothing is promised.
+
+pub mod binfmt_d;
+pub mod openrc;
+pub mod support;
+pub mod unit;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::entry::{Entry, Kind};
+use super::rule::{Pattern, Rule};
+use crate::host::Init;
+use binfmt_d::{ConfFile, Line, Place};
+use support::Support;
+use unit::Unit;
+
+/// The service that applies the files of binfmt.d.
+pub const SYSTEMD_BINFMT: &str = "systemd-binfmt.service";
+/// The units that give it a place to write to.
+pub const MOUNTS: [&str; 2] = [
+    "proc-sys-fs-binfmt_misc.automount",
+    "proc-sys-fs-binfmt_misc.mount",
+];
+
+/// What brings a rule back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file that it is in.
+    pub file: PathBuf,
+    /// The service that applies the file.
+    pub unit: &'static str,
+}
+
+/// A rule that is registered at boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returning {
+    /// The rule.
+    pub rule: Rule,
+    /// Where it comes from.
+    pub source: Source,
+    /// Whether it is certain to be there, and to find its interpreter.
+    certain: bool,
+}
+
+/// What a boot will do, by the files of this moment.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Where our conf file stands.
+    pub place: Place,
+    /// What becomes of systemd-binfmt.service.
+    pub systemd_binfmt: Unit,
+    /// A masked unit without which there is no binfmt_misc for it.
+    pub masked_mount: Option<(&'static str, PathBuf)>,
+    /// The files of binfmt.d, in the order in which they apply.
+    pub files: Vec<ConfFile>,
+    /// binfmt-support, where it is installed.
+    pub support: Option<Support>,
+    /// What of OpenRC's calls this program.
+    pub openrc: Option<(&'static str, PathBuf)>,
+    /// What is registered afterwards, the newest last.
+    pub rules: Vec<Returning>,
+    /// Rules that can't be registered: F, and no such interpreter.
+    pub failing: Vec<(Rule, Source)>,
+}
+
+impl Boot {
+    /// Looks at what there is below `root`, where `init` is PID 1 and our
+    /// conf file is `conf`.
+    pub fn read(root: &Path, init: &Init, conf: &Path) -> Self {
+        let mut boot = Self {
+            place: binfmt_d::place(root, conf),
+            systemd_binfmt: unit::look(root, SYSTEMD_BINFMT, "sysinit.target"),
+            masked_mount: masked_mount(root),
+            files: binfmt_d::read(root),
+            support: support::read(root),
+            openrc: openrc::read(root),
+            rules: Vec::new(),
+            failing: Vec::new(),
+        };
+        let found = |interpreter: &str| is_program(root, interpreter);
+        let mut registry = Registry::new(&found);
+        match (init, &boot.openrc) {
+            (Init::Systemd, _) => boot.play(&mut registry),
+            (Init::OpenRc, Some((unit, _))) => registry.apply(&ConfFile::read(conf), unit),
+            _ => {}
+        }
+        (boot.rules, boot.failing) = (registry.rules, registry.failing);
+        boot
+    }
+
+    /// Whether systemd applies the files of binfmt.d.
+    pub fn applies_files(&self) -> bool {
+        self.systemd_binfmt.starts() && self.masked_mount.is_none()
+    }
+
+    fn play(&self, registry: &mut Registry<'_>) {
+        if self.applies_files() {
+            for file in &self.files {
+                registry.apply(file, SYSTEMD_BINFMT);
+            }
+        }
+        if let Some(support) = self.support.as_ref().filter(|s| s.unit.starts()) {
+            // Before 2.2.2 the two may start in either order, and
+            // systemd-binfmt begins with removing everybody's rules.
+            let waits = support.settings.after.iter().any(|u| u == SYSTEMD_BINFMT);
+            registry.add(support, waits || !self.applies_files());
+        }
+    }
+
+    /// What brings this entry back: the same name, pattern and interpreter,
+    /// with F if it has F now. `None` also where a newer rule would take its
+    /// programs then.
+    pub fn covers(&self, entry: &Entry) -> Option<&Source> {
+        let Kind::Magic(pattern) = &entry.kind else {
+            return None;
+        };
+        let is_entry = |rule: &Rule| {
+            rule.name == entry.name
+                && rule.interpreter == entry.interpreter
+                && rule.pattern == *pattern
+                && (rule.flags.fix_binary || !entry.known_flags().fix_binary)
+        };
+        let found = self.rules.iter().find(|r| is_entry(&r.rule))?;
+        (found.certain && self.rival(&found.rule).is_none()).then_some(&found.source)
+    }
+
+    /// What takes this rule's programs, or some of them, from it at boot: one
+    /// that takes its name, or a newer one.
+    pub fn rival(&self, rule: &Rule) -> Option<&Returning> {
+        let position = self.rules.iter().position(|r| r.rule.name == rule.name)?;
+        let namesake = &self.rules[position];
+        if namesake.rule != *rule {
+            return Some(namesake);
+        }
+        let mut newest_first = self.rules[position + 1..].iter().rev();
+        newest_first.find(|r| overlap(&r.rule.pattern, &rule.pattern))
+    }
+}
+
+struct Registry<'a> {
+    is_program: &'a dyn Fn(&str) -> bool,
+    /// Names of whatever is registered.
+    taken: BTreeSet<String>,
+    rules: Vec<Returning>,
+    failing: Vec<(Rule, Source)>,
+}
+
+impl<'a> Registry<'a> {
+    fn new(is_program: &'a dyn Fn(&str) -> bool) -> Self {
+        Self {
+            is_program,
+            taken: BTreeSet::new(),
+            rules: Vec::new(),
+            failing: Vec::new(),
+        }
+    }
+
+    /// systemd-binfmt: each line takes its name from whoever has it.
+    fn apply(&mut self, file: &ConfFile, unit: &'static str) {
+        for line in &file.lines {
+            let name = match line {
+                Line::Rule(rule) => &rule.name,
+                Line::Other(Some(name)) => name,
+                Line::Other(None) => continue,
+            };
+            self.rules.retain(|returning| returning.rule.name != *name);
+            self.taken.remove(name);
+            match line {
+                Line::Rule(rule) => {
+                    self.register(rule.clone(), &file.path, unit, !file.passes);
+                }
+                Line::Other(_) => drop(self.taken.insert(name.clone())),
+            }
+        }
+    }
+
+    /// update-binfmts: each format by name, unless its name is taken.
+    fn add(&mut self, support: &Support, certain: bool) {
+        if support.broken.is_some() {
+            return;
+        }
+        for (path, format) in &support.formats {
+            if self.taken.contains(&format.name) {
+                continue;
+            }
+            if let Some(rule) = format.rule(support.formats.values()) {
+                self.register(rule, path, support::UNIT, certain);
+            }
+        }
+    }
+
+    fn register(&mut self, rule: Rule, file: &Path, unit: &'static str, certain: bool) {
+        let source = Source {
+            file: file.to_owned(),
+            unit,
+        };
+        let found = (self.is_program)(&rule.interpreter);
+        // With F the kernel opens it at once.
+        if rule.flags.fix_binary && !found {
+            self.failing.push((rule, source));
+            return;
+        }
+        self.taken.insert(rule.name.clone());
+        self.rules.push(Returning {
+            rule,
+            source,
+            certain: certain && found,
+        });
+    }
+}
+
+/// Whether some file matches both.
+fn overlap(one: &Pattern, other: &Pattern) -> bool {
+    let bits = |pattern: &Pattern, at: usize| {
+        let i = at.checked_sub(pattern.offset)?;
+        let magic = *pattern.magic.get(i)?;
+        let mask = pattern
+            .mask
+            .as_ref()
+            .map_or(Some(&0xff), |mask| mask.get(i));
+        Some((magic, mask.copied().unwrap_or(0xff)))
+    };
+    let end = one.offset + one.magic.len();
+    (one.offset..end).all(|at| match (bits(one, at), bits(other, at)) {
+        (Some((a, mask_a)), Some((b, mask_b))) => (a ^ b) & mask_a & mask_b == 0,
+        _ => true,
+    })
+}
+
+/// Whether the kernel could start it.
+fn is_program(root: &Path, path: &str) -> bool {
+    fs::metadata(root.join(path.trim_start_matches('/')))
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// systemd-binfmt.service does nothing where binfmt_misc isn't mounted.
+fn masked_mount(root: &Path) -> Option<(&'static str, PathBuf)> {
+    let fstab = fs::read_to_string(root.join("etc/fstab")).unwrap_or_default();
+    let mut lines = fstab.lines().map(str::trim_start);
+    let in_fstab = lines.any(|line| !line.starts_with('#') && line.contains("binfmt_misc"));
+    MOUNTS.into_iter().find_map(|name| {
+        let needed = !(in_fstab && name.ends_with(".automount"));
+        match unit::look(root, name, "sysinit.target") {
+            Unit::Masked(file) if needed => Some((name, file)),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

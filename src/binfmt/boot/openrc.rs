@@ -1,0 +1,57 @@
+//! OpenRC, as far as files tell: whether something of this program's starts
+//! in a runlevel.
+//!
+//! OpenRC's own `binfmt` service reads binfmt.d with backslashes taken away,
+//! so it can't register a rule by magic and isn't counted.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The script that OpenRC's `local` service runs for us.
+pub const SCRIPT: &str = "/etc/local.d/binfmtctl.start";
+
+/// The service that calls this program at boot, and its file.
+pub fn read(root: &Path) -> Option<(&'static str, PathBuf)> {
+    let script = root.join(SCRIPT.trim_start_matches('/'));
+    let is_executable = fs::metadata(&script)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
+    let by_script = is_executable && in_runlevel(root, "local").is_some();
+    match in_runlevel(root, "binfmtctl") {
+        Some(link) => Some(("binfmtctl", link)),
+        None => by_script.then_some(("local", script)),
+    }
+}
+
+fn in_runlevel(root: &Path, service: &str) -> Option<PathBuf> {
+    let levels = fs::read_dir(root.join("etc/runlevels"));
+    let links = levels.into_iter().flatten().flatten();
+    let mut links = links.map(|level| level.path().join(service));
+    links.find(|link| link.is_symlink())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_service_starts_by_its_link_and_a_script_by_that_of_local() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let level = root.join("etc/runlevels/default");
+        fs::create_dir_all(&level).unwrap();
+        fs::create_dir_all(root.join("etc/local.d")).unwrap();
+        let script = root.join("etc/local.d/binfmtctl.start");
+        fs::write(&script, "").unwrap();
+        symlink("/etc/init.d/local", level.join("local")).unwrap();
+        assert_eq!(read(root), None, "a script has to be executable");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(read(root), Some(("local", script)));
+        fs::remove_file(level.join("local")).unwrap();
+        assert_eq!(read(root), None);
+        let link = level.join("binfmtctl");
+        symlink("/etc/init.d/binfmtctl", &link).unwrap();
+        assert_eq!(read(root), Some(("binfmtctl", link)));
+    }
+}

@@ -1,0 +1,69 @@
+//! `check`: a predicate for scripts and health probes. It says nothing on
+//! stdout, and runs the platforms that were asked for and no others.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Context, Reply, unknown};
+use crate::cli::CheckArgs;
+use crate::error::{Error, Result, Status};
+use crate::platform::{self, Exact, Platform};
+use crate::report::survey::Survey;
+use crate::report::{Cause, Document};
+
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Looks until all run, or the time is over.
+pub fn run(context: &Context, args: &CheckArgs) -> Result<Reply> {
+    let asked = platform::parse_exact(&args.platforms).map_err(unknown)?;
+    let mut platforms: Vec<&'static Platform> = asked.iter().map(|one| one.platform).collect();
+    platforms.sort_by_key(|platform| platform.name);
+    platforms.dedup();
+    let deadline = Instant::now() + Duration::from_secs(args.wait.into());
+    let (survey, missing) = loop {
+        let survey = Survey::of(context.scope(None), &platforms)?;
+        let missing = asked.iter().find(|one| !runs(&survey, one)).copied();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if missing.is_none() || left.is_zero() {
+            break (survey, missing);
+        }
+        thread::sleep(PAUSE.min(left));
+    };
+    // Only who wants the document waits for the digests in it.
+    let document = (context.console.json || missing.is_some()).then(|| survey.document(None));
+    Ok(Reply {
+        failure: missing.map(|missing| failure(missing, document.as_ref())),
+        document: document.filter(|_| context.console.json),
+        text: None,
+    })
+}
+
+fn runs(survey: &Survey<'_>, one: &Exact) -> bool {
+    match one.variant {
+        Some(variant) => survey.runs(one.platform) && survey.runs_variant(variant),
+        None => survey.runs(one.platform),
+    }
+}
+
+fn failure(missing: Exact, document: Option<&Document>) -> Error {
+    let name = missing.name();
+    let report = document
+        .and_then(|document| document.platforms.as_ref())
+        .and_then(|all| all.iter().find(|p| p.platform == missing.platform.name));
+    let why = report.and_then(|report| report.detail.clone());
+    let cause = report.and_then(|report| report.cause);
+    let (status, says) = match cause {
+        Some(Cause::NotPermitted) => (Status::Permission, "can't be tried"),
+        _ => (Status::NotRunnable, "doesn't run"),
+    };
+    let error = Error::new(status, format!("{name} {says}"));
+    match why {
+        Some(why) => error.because(why),
+        None => error.because(format!(
+            "{} runs, this variant of it doesn't",
+            missing.platform.name
+        )),
+    }
+    .hint("`binfmtctl doctor` says what to do")
+}

@@ -1,0 +1,108 @@
+//! A store that goes away, for emulators that a dry run has to look at and
+//! the host's own store lacks.
+//!
+//! A run that is killed can't clear up, so the next one does: a directory of
+//! this user's that nobody holds the lock of is what a killed run left.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+use crate::durable;
+use crate::emulator::store::Store;
+use crate::error::{IoContext, Result};
+
+const PREFIX: &str = "binfmtctl-rehearsal.";
+
+/// How often to make another directory when one was taken for a killed run's.
+const ATTEMPTS: usize = 3;
+
+/// A store in a temporary directory.
+pub(super) struct Shelf {
+    /// The store.
+    pub store: Store,
+    _lock: Option<Flock<File>>,
+    _dir: TempDir,
+}
+
+impl Shelf {
+    /// An empty one.
+    pub fn new() -> Result<Self> {
+        Self::below(&durable::scratch())
+    }
+
+    fn below(scratch: &Path) -> Result<Self> {
+        sweep(scratch);
+        let attempt = || format!("cannot make a temporary directory in {}", scratch.display());
+        let create = || {
+            tempfile::Builder::new()
+                .prefix(PREFIX)
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(scratch)
+        };
+        let mut dir = create().attempt(attempt)?;
+        let mut held = lock(dir.path());
+        for _ in 1..ATTEMPTS {
+            if held.is_some() {
+                break;
+            }
+            dir = create().attempt(attempt)?;
+            held = lock(dir.path());
+        }
+        Ok(Self {
+            store: Store::new(dir.path())?,
+            _lock: held,
+            _dir: dir,
+        })
+    }
+}
+
+/// Removes what killed runs of this user left. What can't be removed is in
+/// nobody's way.
+fn sweep(scratch: &Path) {
+    let own = geteuid().as_raw();
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let is_shelf = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let is_own = entry.metadata().is_ok_and(|found| found.uid() == own);
+        if is_shelf && is_own {
+            if let Some(_held) = lock(&entry.path()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// The lock on a directory, unless somebody else has it or the directory is gone.
+fn lock(dir: &Path) -> Option<Flock<File>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
+        .open(dir)
+        .ok()?;
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+    let (named, locked) = (fs::symlink_metadata(dir).ok()?, lock.metadata().ok()?);
+    (named.ino() == locked.ino()).then_some(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_run_is_left_in_peace_and_a_dead_ones_place_is_cleared() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dead = scratch.path().join(format!("{PREFIX}dead/bin"));
+        fs::create_dir_all(&dead).unwrap();
+        let living = Shelf::below(scratch.path()).unwrap();
+        let other = Shelf::below(scratch.path()).unwrap();
+        assert!(!dead.exists());
+        assert!(living.store.prefix().exists() && other.store.prefix().exists());
+        drop((living, other));
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+}
