@@ -18,6 +18,8 @@ pub struct Wanted {
     pub interpreter: String,
     /// How the kernel starts it.
     pub flags: Flags,
+    /// What its usual name has before `qemu-`; mostly nothing.
+    pub prefix: String,
 }
 
 impl Wanted {
@@ -43,10 +45,20 @@ impl Wanted {
     /// `qemu-<target>`, which scripts and engines look for, unless `taken`
     /// says that somebody else has it; then `binfmtctl-<target>`.
     pub fn name(&self, taken: impl Fn(&str) -> bool) -> String {
-        match format!("qemu-{}", self.target.name) {
-            usual if taken(&usual) => format!("binfmtctl-{}", self.target.name),
+        match self.usual_name() {
+            usual if taken(&usual) => self.other_name(),
             usual => usual,
         }
+    }
+
+    /// The name that it gets where that is free.
+    pub fn usual_name(&self) -> String {
+        format!("{}qemu-{}", self.prefix, self.target.name)
+    }
+
+    /// The name that it gets where the usual one is taken.
+    pub fn other_name(&self) -> String {
+        format!("{}binfmtctl-{}", self.prefix, self.target.name)
     }
 }
 

@@ -7,27 +7,22 @@
 mod dry_run;
 mod fetch;
 mod plan;
+mod register;
 mod shelf;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
 use dry_run::Rehearsal;
-use plan::{Plan, Step};
+use plan::{Plan, Stored};
+use register::Registrar;
 
 use super::{Context, Reply, load_manifest, parse_platforms};
-use crate::binfmt::instance::Lock;
-use crate::binfmt::switch::{Wanted, switch};
-use crate::binfmt::{Guard, Instance, Rule, conf};
+use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
-use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
-use crate::probe::{self, Probe};
+use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
 
@@ -106,7 +101,15 @@ impl Run<'_> {
     }
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
-        Plan::new(self.context, self.args, self.request, release, survey)
+        Plan::new(&self.terms(release), self.request, survey)
+    }
+
+    fn terms<'a>(&'a self, release: &'a Release) -> Stored<'a> {
+        Stored {
+            context: self.context,
+            args: self.args,
+            release,
+        }
     }
 
     /// The part that changes something, under the store's lock.
@@ -124,13 +127,11 @@ impl Run<'_> {
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
         let mut changes = Changes::default();
-        let guard = guard(&survey);
+        let terms = self.terms(&release);
+        let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
         let mut registered = plan.rules_in_place();
         for step in plan.work() {
-            let rules = self
-                .try_out(step)
-                .and_then(|()| self.register(&instance, &lock, &guard, &survey, step));
-            match rules {
+            match registrar.carry_out(step) {
                 Ok(rules) => {
                     changes.any = true;
                     registered.extend(rules);
@@ -146,53 +147,6 @@ impl Run<'_> {
             }
         }
         Ok((plan, changes))
-    }
-
-    /// Refuses an emulator that couldn't work in an empty root, before any
-    /// program depends on it: it has to be static, for this host, and to run
-    /// each probe when it is started by hand.
-    fn try_out(&self, step: &Step) -> Result<()> {
-        let path = self.emulator(step)?;
-        check_emulator(step, path, path, self.context.host.platform)?;
-        step.wanted
-            .iter()
-            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
-    }
-
-    /// Where the step's emulator lies, once it is there.
-    fn emulator<'s>(&self, step: &'s Step) -> Result<&'s Path> {
-        step.emulator.as_deref().ok_or_else(|| {
-            Error::new(
-                Status::Unsupported,
-                format!(
-                    "cannot install {}: this QEMU has no emulator of it for {} hosts",
-                    step.platform.name, self.context.host.platform.name
-                ),
-            )
-            .hint("`binfmtctl manifest show --json` lists what there is")
-        })
-    }
-
-    fn register(
-        &self,
-        instance: &Instance,
-        lock: &Lock,
-        guard: &Guard,
-        survey: &Survey<'_>,
-        step: &Step,
-    ) -> Result<Vec<Rule>> {
-        let register = |wanted: &Wanted| {
-            check_rule(guard, &wanted.named(wanted.target.name), step.platform)?;
-            let displaced = plan::displaced(survey, wanted, self.args.replace);
-            let prove = || probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
-            let rule = switch(instance, lock, wanted, &displaced, &prove)?;
-            self.context.console.detail(&format!(
-                "registered {} for {}",
-                rule.name, rule.interpreter
-            ));
-            Ok(rule)
-        };
-        step.wanted.iter().map(register).collect()
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {
@@ -324,45 +278,4 @@ fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
 
 fn not_kept(error: Error) -> Error {
     error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist")
-}
-
-/// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
-    let mut head = Vec::new();
-    File::open(bytes)
-        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-        .attempt(|| format!("cannot read {}", bytes.display()))?;
-    elf::check(&head, host).map_err(|unfit| {
-        Error::new(
-            Status::Unsupported,
-            format!("cannot use {} for {}", path.display(), step.platform.name),
-        )
-        .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
-}
-
-/// Refuses a rule that would stop the host.
-fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
-    guard.check(rule).map_err(|refusal| {
-        Error::new(
-            Status::Unsupported,
-            format!("refused to register {}", platform.name),
-        )
-        .because(refusal)
-    })
-}
-
-/// What must stay native: the programs of this host, and everything that
-/// looks like one.
-fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
-    guard
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 
 use super::plan::{Plan, Step};
+use super::register::{check_emulator, check_rule, guard};
 use super::shelf::Shelf;
-use super::{Changes, Run, check_emulator, check_rule, guard};
+use super::{Changes, Run};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
@@ -140,7 +141,7 @@ impl Run<'_> {
 
     /// What of a step can be rehearsed, after what can be checked without.
     fn parts(&self, step: &Step, guard: &Guard, shelf: &Shelf) -> Result<Vec<Part>> {
-        let path = self.emulator(step)?;
+        let path = step.emulator(self.context.host.platform)?;
         let emulator = self.bytes_of(path, step, shelf);
         check_emulator(step, path, &emulator, self.context.host.platform)?;
         step.wanted

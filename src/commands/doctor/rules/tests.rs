@@ -19,6 +19,7 @@ fn rule(name: &str, of: &str) -> Entry {
         target: platform(of).target(),
         interpreter: "/usr/bin/emulator".to_owned(),
         flags: Flags::default(),
+        prefix: String::new(),
     };
     Entry {
         name: name.to_owned(),
