@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use anstream::ColorChoice;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::binfmt::instance::DEFAULT_MOUNT;
@@ -69,6 +70,17 @@ pub struct Global {
     /// Work on the rules of the current user namespace (Linux 6.7 or later), not on the host's
     #[arg(long, global = true, env = "BINFMTCTL_USERNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub userns: bool,
+}
+
+impl Global {
+    /// When to use colours, as the console is told.
+    pub fn colors(&self) -> ColorChoice {
+        match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
 }
 
 /// When to use colours.

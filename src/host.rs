@@ -156,6 +156,16 @@ pub fn init_mounts(device: u64) -> Option<bool> {
     mounts_device(&text, device)
 }
 
+/// Whether this process has PID 1's mounts.
+pub fn in_mount_namespace_of_init() -> bool {
+    let namespace = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt"));
+    match (namespace("self"), namespace("1")) {
+        (Ok(own), Ok(init)) => own.ino() == init.ino() && own.dev() == init.dev(),
+        // What can't be seen can't be entered either.
+        _ => true,
+    }
+}
+
 /// Whether this mountinfo text lists a binfmt_misc with this device number.
 fn mounts_device(mountinfo: &[u8], device: u64) -> Option<bool> {
     let number = format!(

@@ -6,8 +6,9 @@ use anstream::ColorChoice;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use binfmtctl::cli::{Cli, Color, Command};
+use binfmtctl::cli::{Cli, Command};
 use binfmtctl::commands::{self, Context, Reply};
+use binfmtctl::dialect;
 use binfmtctl::emulator::store::Store;
 use binfmtctl::error::{Error, Result, Status};
 use binfmtctl::host::Host;
@@ -17,17 +18,18 @@ use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
+    if let Some(dialect) = dialect::recognise(&program, &args) {
+        let (console, reply) = dialect::run(dialect, &program, &args);
+        return finish(&console, reply);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let global = &cli.global;
-    let colors = match global.color {
-        Color::Auto => ColorChoice::Auto,
-        Color::Always => ColorChoice::Always,
-        Color::Never => ColorChoice::Never,
-    };
-    let console = Console::new(global.json, global.quiet, global.verbose, colors);
+    let console = Console::new(global.json, global.quiet, global.verbose, global.colors());
     let (console, reply) = run(cli, console);
     finish(&console, reply)
 }

@@ -65,7 +65,7 @@ impl Instance {
         if dir != Path::new(DEFAULT_MOUNT) {
             return Err(not_an_instance(dir));
         }
-        if host.initial_pid_ns && !same_namespace("/proc/self/ns/mnt", "/proc/1/ns/mnt") {
+        if host.initial_pid_ns && !host::in_mount_namespace_of_init() {
             mount_beside_init(dir)?;
             if let Some(instance) = Self::find(dir) {
                 return Ok(instance);
@@ -102,9 +102,9 @@ impl Instance {
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
 
-    /// The empty instance of a user namespace that was just made, mounted at
-    /// `dir`, wherever that is.
-    pub fn of_new_namespace(dir: &Path) -> Result<Self> {
+    /// The instance of the current user namespace, mounted at `dir`, wherever
+    /// that is, in this mount namespace alone.
+    pub fn mount_at(dir: &Path) -> Result<Self> {
         mount(dir)?;
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
@@ -269,6 +269,12 @@ fn mount(dir: &Path) -> Result<()> {
     try_mount(dir).map_err(|errno| mount_failed(dir, errno))
 }
 
+/// Takes the uppermost mount at `dir` away again, as far as that can be done.
+pub fn unmount(dir: &Path) {
+    // Whoever can't unmount didn't mount.
+    let _ = nix::mount::umount(dir);
+}
+
 /// Mounts it, loading the module if need be.
 fn try_mount(dir: &Path) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -331,14 +337,6 @@ fn mount_beside_init(dir: &Path) -> Result<()> {
             .join()
             .unwrap_or_else(|_| Err(Error::new(Status::Failed, attempt())))
     })
-}
-
-fn same_namespace(one: &str, other: &str) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => one.ino() == other.ino() && one.dev() == other.dev(),
-        // What can't be seen can't be entered either.
-        _ => true,
-    }
 }
 
 #[cfg(test)]

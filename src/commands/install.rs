@@ -6,6 +6,7 @@
 
 mod dry_run;
 mod fetch;
+pub mod in_place;
 mod plan;
 mod register;
 mod shelf;
@@ -183,20 +184,13 @@ impl Run<'_> {
                 .console
                 .note(&format!("{}: {}", platform.name, error.reason()));
         }
-        let mut failures = changes.failures;
-        let first = (!failures.is_empty()).then(|| failures.swap_remove(0));
-        match (first, failures.len()) {
-            (Some((_, error)), 0) => Some(error),
-            (Some((platform, error)), more) => Some(
-                Error::new(
-                    error.status(),
-                    format!("{} and {more} more platforms can't run", platform.name),
-                )
-                .because(error.reason()),
-            ),
-            (None, _) if changes.not_kept.is_some() => changes.not_kept,
-            (None, _) if self.args.dry_run => None,
-            (None, _) => plan
+        let failures = changes.failures.into_iter();
+        let failures = failures.map(|(platform, error)| (platform.name.to_owned(), error));
+        match sum_up(failures.collect()) {
+            Some(error) => Some(error),
+            None if changes.not_kept.is_some() => changes.not_kept,
+            None if self.args.dry_run => None,
+            None => plan
                 .steps
                 .iter()
                 .filter(|step| step.action.is_some())
@@ -249,15 +243,34 @@ impl Run<'_> {
                 ),
             });
         }
-        let runs = |emulator| {
-            Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))
-        };
-        if runs("aarch64") && !runs("arm") {
+        if arm_is_missing(survey) {
             note(
                 "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
             );
         }
     }
+}
+
+/// One failure for all: the first one, and how many more there are.
+fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
+    let (name, error) = (!failures.is_empty()).then(|| failures.swap_remove(0))?;
+    match failures.len() {
+        0 => Some(error),
+        more => Some(
+            Error::new(
+                error.status(),
+                format!("{name} and {more} more platforms can't run"),
+            )
+            .because(error.reason()),
+        ),
+    }
+}
+
+/// Whether only the half runs that container engines take for the whole.
+fn arm_is_missing(survey: &Survey<'_>) -> bool {
+    let runs =
+        |emulator| Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform));
+    runs("aarch64") && !runs("arm")
 }
 
 /// What the file says that brings the rules back at boot: ours of this run,

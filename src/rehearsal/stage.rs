@@ -74,7 +74,7 @@ fn perform(request: &Request) -> Result<Answer> {
     // A change of credentials may take it back.
     die_with(request.parent)?;
     enter_root()?;
-    let instance = Instance::of_new_namespace(Path::new(MOUNT))?;
+    let instance = Instance::mount_at(Path::new(MOUNT))?;
     let lock = instance.lock()?;
     let native = native(&request.targets)?;
     let verdicts = request

@@ -85,7 +85,8 @@ impl Console {
         self.say(&format!("binfmtctl: {}", error.line()));
     }
 
-    fn say(&self, text: &str) {
+    /// Says something to people in any case.
+    pub fn say(&self, text: &str) {
         let line = || {
             // A closed stderr leaves nobody to tell.
             let _ = writeln!(anstream::stderr(), "{text}");

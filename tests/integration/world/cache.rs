@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 
 use binfmtctl::digest::Digest;
 use binfmtctl::emulator::manifest::{Manifest, Release};
+use binfmtctl::emulator::obtain;
+use binfmtctl::emulator::source::{Choice, candidates};
+use binfmtctl::emulator::store::Store;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::host;
@@ -79,6 +82,33 @@ pub fn packages() -> &'static Path {
 /// The package of [`release`].
 pub fn package() -> PathBuf {
     packages().join(release().file)
+}
+
+/// A directory with the emulators of [`release`], `qemu-<target>`.
+pub fn emulators() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let release = release();
+        let package = package();
+        let dir = cached("emulators").join(release.sha256.to_string());
+        let _lock = lock("emulators");
+        if dir.exists() {
+            return dir;
+        }
+        let unpacked = super::directory();
+        let store = Store::new(unpacked.path()).expect("a store");
+        let emulators: Vec<_> = release.emulators.iter().collect();
+        let sources = candidates(&Choice::Path(package), &release, None).expect("the package");
+        obtain::obtain(&store, &release, &emulators, &sources, &|_| {}).expect("its emulators");
+        let ready = unpacked.path().join("ready");
+        fs::create_dir(&ready).expect("a directory");
+        for path in obtain::paths(&store, &emulators) {
+            let name = path.file_name().expect("a name");
+            fs::rename(&path, ready.join(name)).expect("an emulator");
+        }
+        fs::rename(&ready, &dir).expect("a directory with emulators");
+        dir
+    })
 }
 
 /// A static busybox for an architecture by Debian's name.

@@ -1,0 +1,523 @@
+//! request -> plan -> mount -> guard -> remove -> register -> prove -> report,
+//! with emulators that lie in a directory and are registered where they are:
+//! what the tools do whose command lines `dialect` speaks.
+//!
+//! There is no store in it and no conf file, so these rules last as long as
+//! the instance does. The plan, the checks and the proof are install's own.
+//! Rules that are to go stay until those that replace them are proved.
+
+mod removal;
+mod sight;
+mod terms;
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use removal::{Fate, Removal, Removed};
+
+use super::plan::{Plan, Step, displaced};
+use super::register::Registrar;
+use super::{arm_is_missing, sum_up};
+use crate::binfmt::instance::Lock;
+use crate::binfmt::{Entry, Instance};
+use crate::commands::{Context, load_manifest};
+use crate::emulator::directory::Directory;
+use crate::emulator::manifest::Manifest;
+use crate::error::{Error, Result, Status};
+use crate::platform::{Platform, Request};
+use crate::probe::Probe;
+use crate::report::survey::Survey;
+use crate::report::{Action, Document};
+use removal::Doom;
+use sight::Sight;
+use terms::InDirectory;
+
+/// How long to wait for another run; on a host that boots, several containers
+/// may do the same at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Order {
+    /// Where the emulators lie.
+    pub directory: Directory,
+    /// Rules to remove.
+    pub remove: Vec<Removal>,
+    /// Platforms to install, each of which has to run afterwards.
+    pub named: Vec<&'static Platform>,
+    /// Further platforms to install, as far as there are emulators.
+    pub every: Option<Every>,
+    /// Whether set-user-id programs get their rights (flag C).
+    pub credentials: bool,
+    /// Whether `argv[0]` is kept (flag P).
+    pub argv0: Argv0,
+    /// The manifest that known bytes are in; `None` means the built-in one.
+    pub manifest: Option<PathBuf>,
+}
+
+/// A set of platforms that nobody wrote down one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Every {
+    /// The set.
+    pub of: Request,
+    /// Whether each of them that has an emulator has to run afterwards; else
+    /// any one will do.
+    pub must_run: bool,
+}
+
+/// Whether a rule keeps `argv[0]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argv0 {
+    /// Where kernel and emulator understand it.
+    WhereUnderstood,
+    /// In any case.
+    Kept,
+    /// Never.
+    NotKept,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Done {
+    /// The state of the host afterwards.
+    pub document: Document,
+    /// What became of the rules that were to go.
+    pub removed: Vec<Removed>,
+    /// What became of the platforms that were to run.
+    pub installed: Vec<Installed>,
+    /// What a person should know besides.
+    pub warnings: Vec<String>,
+    /// Why the asked state doesn't hold, when it doesn't.
+    pub failure: Option<Error>,
+}
+
+/// What became of a platform.
+#[derive(Debug)]
+pub struct Installed {
+    /// The platform.
+    pub platform: &'static Platform,
+    /// Whether it was one of a set.
+    pub of_set: bool,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a platform that was to run.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It needs no emulator.
+    Native,
+    /// The rule of this name runs it already, and isn't to be replaced.
+    Kept(String),
+    /// Its rules are there already.
+    InPlace,
+    /// These rules were registered, for this emulator.
+    Registered {
+        /// Their names.
+        rules: Vec<String>,
+        /// The emulator's path.
+        interpreter: PathBuf,
+        /// Others' rules that are behind them now.
+        behind: Vec<String>,
+    },
+    /// It couldn't be made to run; why.
+    Failed(String),
+}
+
+impl Order {
+    fn changes(&self) -> bool {
+        !self.remove.is_empty() || !self.named.is_empty() || self.every.is_some()
+    }
+}
+
+/// Does what the order says; what of it failed is in the answer.
+pub fn run(context: &Context, order: &Order) -> Result<Done> {
+    let manifest = load_manifest(order.manifest.as_deref())?;
+    let run = Run {
+        context,
+        order,
+        manifest: &manifest,
+        terms: InDirectory::new(context, order),
+    };
+    let mut sight = Sight::open(context, order.changes());
+    let survey = run.survey()?;
+    let mut log = Log::default();
+    if order.changes() {
+        run.change(&survey, &mut log)?;
+    }
+    // What only our own mount holds goes with it: that is seen before yes is said.
+    if log.changed {
+        sight.renew();
+    }
+    let after = run.survey()?;
+    Ok(run.conclude(&after, log))
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    order: &'a Order,
+    manifest: &'a Manifest,
+    terms: InDirectory<'a>,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Log {
+    removed: Vec<Removed>,
+    installed: Vec<Installed>,
+    failures: Failures,
+    /// Whether the kernel was written to.
+    changed: bool,
+}
+
+/// What failed, and how much that counts.
+#[derive(Default)]
+struct Failures {
+    /// Nothing could be changed at all.
+    everything: Option<Error>,
+    removals: Vec<Error>,
+    /// Each with its platform's name.
+    platforms: Vec<(String, Error)>,
+    /// Of platforms that needn't run.
+    forgiven: Vec<(String, Error)>,
+}
+
+impl Run<'_> {
+    fn survey(&self) -> Result<Survey<'_>> {
+        let scope = self.context.scope(self.manifest);
+        // The conf file has no part in this, so it may say what it likes.
+        Survey::take_anyway(scope, &self.asked()).map(|(survey, _)| survey)
+    }
+
+    /// The platforms that the order is about.
+    fn asked(&self) -> Vec<&'static Platform> {
+        let every = self
+            .order
+            .every
+            .iter()
+            .flat_map(|every| every.of.platforms());
+        let found = every.filter(|platform| self.terms.has(platform));
+        self.order.named.iter().copied().chain(found).collect()
+    }
+
+    fn plan(&self, survey: &Survey<'_>, doom: &Doom) -> Plan {
+        let terms = self.terms.with_doomed(doom.names());
+        Plan::new(&terms, &Request::Named(self.asked()), survey)
+    }
+
+    fn change(&self, survey: &Survey<'_>, log: &mut Log) -> Result<()> {
+        let doom = Doom::decide(&self.order.remove, survey, &self.terms);
+        let plan = self.plan(survey, &doom);
+        if doom.is_empty() && plan.work().next().is_none() {
+            self.log_what_stays(&plan, log);
+            log.removed = doom.finish(&mut log.failures.removals);
+            return Ok(());
+        }
+        let ready = self
+            .context
+            .could_change()
+            .and_then(|()| self.context.instance())
+            .and_then(|instance| Ok((lock(&instance)?, instance)));
+        match ready {
+            Ok((lock, instance)) => self.carry_out(&instance, &lock, log),
+            Err(error) => {
+                self.log_what_stays(&plan, log);
+                for step in plan.work() {
+                    self.log(step, Outcome::Failed(error.reason()), log);
+                }
+                let mut doom = doom;
+                doom.keep(|_| true, &error.reason());
+                log.removed = doom.finish(&mut log.failures.removals);
+                log.failures.everything = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// The part that changes something, under the instance's lock.
+    fn carry_out(&self, instance: &Instance, lock: &Lock, log: &mut Log) -> Result<()> {
+        // Another run may have come before the lock, and an instance to light.
+        let survey = self.survey()?;
+        let mut doom = Doom::decide(&self.order.remove, &survey, &self.terms);
+        let plan = self.plan(&survey, &doom);
+        self.log_what_stays(&plan, log);
+        let in_place = plan.rules_in_place();
+        doom.keep(
+            |name| in_place.iter().any(|rule| rule.name == name),
+            "it is what would be registered",
+        );
+
+        // What nothing comes in place of goes first.
+        let is_for = |name: &str, step: &Step| {
+            let entry = survey.entries.iter().find(|entry| entry.name == name);
+            entry.is_some_and(|entry| is_for(entry, step.platform))
+        };
+        log.changed |= doom.remove(instance, lock, |name| {
+            !plan.work().any(|step| is_for(name, step))
+        });
+
+        let doomed = doom.names().to_vec();
+        let terms = self.terms.with_doomed(&doomed);
+        let registrar = Registrar::new(self.context, instance, lock, &survey, &terms);
+        self.tell_bytes(&plan);
+        for step in plan.work() {
+            match self.register(&registrar, step) {
+                Ok((rules, interpreter)) => {
+                    log.changed = true;
+                    let displaced = step
+                        .wanted
+                        .iter()
+                        .flat_map(|wanted| displaced(&survey, wanted, &terms));
+                    doom.went(displaced);
+                    let behind = survey
+                        .matching(step.platform.target())
+                        .filter(|entry| !self.terms.is_own(entry) && !doomed.contains(&entry.name));
+                    let outcome = Outcome::Registered {
+                        rules,
+                        interpreter,
+                        behind: behind.map(|entry| entry.name.clone()).collect(),
+                    };
+                    self.log(step, outcome, log);
+                }
+                Err(error) => {
+                    let why = format!("{} can't be replaced", step.platform.name);
+                    doom.keep(|name| is_for(name, step), &why);
+                    self.log_failure(step, error, log);
+                }
+            }
+        }
+        log.changed |= doom.remove(instance, lock, |_| true);
+        log.removed = doom.finish(&mut log.failures.removals);
+        Ok(())
+    }
+
+    fn register(&self, registrar: &Registrar<'_>, step: &Step) -> Result<(Vec<String>, PathBuf)> {
+        let Some(interpreter) = step.emulator.clone() else {
+            return Err(self.terms.missing(step.platform));
+        };
+        let rules = registrar.carry_out(step)?;
+        let names = rules.into_iter().map(|rule| rule.name).collect();
+        Ok((names, interpreter))
+    }
+
+    fn log(&self, step: &Step, outcome: Outcome, log: &mut Log) {
+        log.installed.push(Installed {
+            platform: step.platform,
+            of_set: !self.order.named.contains(&step.platform),
+            outcome,
+        });
+    }
+
+    fn log_what_stays(&self, plan: &Plan, log: &mut Log) {
+        for step in plan.steps.iter().filter(|step| !step.is_work()) {
+            let outcome = match (&step.foreign, step.action) {
+                (Some(rule), _) => Outcome::Kept(rule.clone()),
+                (None, Some(Action::Native)) => Outcome::Native,
+                (None, _) => Outcome::InPlace,
+            };
+            self.log(step, outcome, log);
+        }
+    }
+
+    fn log_failure(&self, step: &Step, error: Error, log: &mut Log) {
+        self.log(step, Outcome::Failed(error.reason()), log);
+        self.count(step.platform, error, &mut log.failures);
+    }
+
+    fn count(&self, platform: &'static Platform, error: Error, failures: &mut Failures) {
+        let failures = match self.must_run(platform) {
+            true => &mut failures.platforms,
+            false => &mut failures.forgiven,
+        };
+        failures.push((platform.name.to_owned(), error));
+    }
+
+    fn must_run(&self, platform: &'static Platform) -> bool {
+        let every = self.order.every.as_ref();
+        self.order.named.contains(&platform) || every.is_some_and(|every| every.must_run)
+    }
+
+    /// Says which bytes nobody answers for.
+    fn tell_bytes(&self, plan: &Plan) {
+        let mut unknown = Vec::new();
+        for found in plan
+            .work()
+            .filter_map(|step| self.terms.found(step.platform))
+        {
+            let path = found.path.display();
+            match self.manifest.known(&found.sha256) {
+                Some(release) => self.context.console.detail(&format!(
+                    "{path} has the pinned bytes of QEMU {} (sha256 {})",
+                    release.qemu, found.sha256
+                )),
+                None => unknown.push(path.to_string()),
+            }
+        }
+        if !unknown.is_empty() {
+            self.context.console.note(&format!(
+                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {}",
+                unknown.join(", ")
+            ));
+        }
+    }
+
+    fn conclude(&self, after: &Survey<'_>, mut log: Log) -> Done {
+        for installed in &mut log.installed {
+            let platform = installed.platform;
+            let error = match &installed.outcome {
+                Outcome::Failed(_) => continue,
+                _ if after.runs(platform) => continue,
+                Outcome::Registered { rules, .. } if are_gone(after, rules) => {
+                    self.not_held(platform)
+                }
+                _ => doesnt_run(platform),
+            };
+            installed.outcome = Outcome::Failed(error.reason());
+            self.count(platform, error, &mut log.failures);
+        }
+        let mut document = after.document(None);
+        for report in document.platforms.iter_mut().flatten() {
+            let of_platform = |one: &&Installed| one.platform.name == report.platform;
+            let installed = log.installed.iter().find(of_platform);
+            report.action = installed.map(|installed| installed.outcome.action());
+        }
+        document.changed = self.order.changes().then_some(log.changed);
+        let failure = self.failure(after, &log.installed, log.failures);
+        Done {
+            document,
+            warnings: match log.changed {
+                true => self.warnings(after, &log.removed),
+                false => Vec::new(),
+            },
+            removed: log.removed,
+            installed: log.installed,
+            failure,
+        }
+    }
+
+    /// The asked state doesn't hold: why.
+    fn failure(
+        &self,
+        after: &Survey<'_>,
+        installed: &[Installed],
+        mut failures: Failures,
+    ) -> Option<Error> {
+        let runs =
+            |platform: &&'static Platform| after.runs(platform) && !after.is_native(platform);
+        let nothing_runs = self
+            .order
+            .every
+            .as_ref()
+            .is_some_and(|every| !every.of.platforms().iter().any(runs));
+        let failed = |one: &Installed| matches!(one.outcome, Outcome::Failed(_));
+        let counts = installed
+            .iter()
+            .any(|one| failed(one) && (nothing_runs || self.must_run(one.platform)));
+        if let Some(error) = failures.everything {
+            if counts || nothing_runs || !self.order.remove.is_empty() {
+                return Some(error);
+            }
+            self.context.console.note(&error.line().to_string());
+        }
+        if !failures.removals.is_empty() {
+            return Some(failures.removals.swap_remove(0));
+        }
+        if nothing_runs {
+            failures.platforms.append(&mut failures.forgiven);
+        }
+        match sum_up(failures.platforms) {
+            None if nothing_runs => Some(self.terms.empty()),
+            failure => failure,
+        }
+    }
+
+    /// What doesn't last, and what engines will misunderstand.
+    fn warnings(&self, after: &Survey<'_>, removed: &[Removed]) -> Vec<String> {
+        let host = after.host_report();
+        let installs = !self.asked().is_empty();
+        let all = [
+            (
+                installs && host.instance == "userns",
+                "these rules are this user namespace's own, and go when it goes",
+            ),
+            (
+                installs && host.instance == "host" && host.held == Some(false),
+                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
+            ),
+            (
+                installs && arm_is_missing(after),
+                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too",
+            ),
+        ];
+        let applying = all.into_iter().filter(|(applies, _)| *applies);
+        let mut warnings: Vec<String> = applying.map(|(_, text)| text.to_owned()).collect();
+        let returns = |one: &&Removed| {
+            matches!(one.fate, Fate::Removed)
+                && after.desired.iter().any(|rule| rule.name == one.name)
+                && !after.entries.iter().any(|entry| entry.name == one.name)
+        };
+        for Removed { name, .. } in removed.iter().filter(returns) {
+            warnings.push(format!(
+                "warning: the rule {name} stands in {} and comes back at boot; `binfmtctl uninstall` takes it out",
+                self.context.conf.display()
+            ));
+        }
+        warnings
+    }
+
+    fn not_held(&self, platform: &Platform) -> Error {
+        Error::new(
+            Status::Failed,
+            format!("{} ran, and its rules are gone already", platform.name),
+        )
+        .because(format!(
+            "only this run had binfmt_misc mounted, at {}, and rules go with the last mount",
+            self.context.mount.display()
+        ))
+        .hint("mount it on the host (mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc), or run the container with --pid=host")
+    }
+}
+
+impl Outcome {
+    fn action(&self) -> Action {
+        match self {
+            Self::Native => Action::Native,
+            Self::Kept(_) | Self::InPlace => Action::Kept,
+            Self::Registered { .. } => Action::Installed,
+            Self::Failed(_) => Action::Failed,
+        }
+    }
+}
+
+/// Waits for another run to end, but not for ever.
+fn lock(instance: &Instance) -> Result<Lock> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match instance.lock() {
+            Err(error) if error.status() == Status::Locked && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            locked => return locked,
+        }
+    }
+}
+
+fn is_for(entry: &Entry, platform: &Platform) -> bool {
+    platform
+        .targets()
+        .any(|target| entry.matches(&Probe::of(target).image()))
+}
+
+fn are_gone(after: &Survey<'_>, rules: &[String]) -> bool {
+    let is_there = |rule: &String| after.entries.iter().any(|entry| entry.name == *rule);
+    !rules.iter().any(is_there)
+}
+
+fn doesnt_run(platform: &Platform) -> Error {
+    Error::new(
+        Status::Failed,
+        format!("{} was set up, but doesn't run", platform.name),
+    )
+    .hint("`binfmtctl doctor` says why")
+}
