@@ -337,7 +337,7 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
                 ));
                 if !behind.is_empty() {
                     say(&format!(
-                        "its rule is {}, before {}, which doesn't run it",
+                        "its rule is {}, in front of {}, by which it didn't run",
                         rules.join(", "),
                         behind.join(", ")
                     ));

@@ -95,23 +95,25 @@ pub(super) fn run(
         }
     }
     let asked = list::platforms(parsed.text("install"));
-    let order = match order(&settings, parsed, &asked) {
-        Ok(order) => order,
-        Err(error) => return (console, document(empty(), Some(run_time(error)))),
-    };
+    let order = order(&settings, parsed, &asked);
     if parsed.is_on("version") {
-        console.say(&version(&order));
+        console.say(&version(&settings, order.as_ref().ok()));
         return (console, Ok(Reply::default()));
     }
-    let lenient = settings.lenient;
+    let (lenient, manifest) = (settings.lenient, settings.manifest.clone());
     let mount = parsed.text("mount").map(Into::into);
     let context = match settings.context(console, mount) {
         Ok(context) => context,
-        Err((console, error)) => return (console, document(empty(), Some(run_time(error)))),
+        Err((console, error)) => {
+            return (console, document(Document::new(), Some(run_time(error))));
+        }
     };
-    let (state, failure) = match in_place::run(&context, &order) {
+    let (state, failure) = match order.and_then(|order| in_place::run(&context, &order)) {
         Ok(done) => tell(&context, &asked, done),
-        Err(error) => (native(&context), Some(error)),
+        Err(error) => {
+            let state = in_place::state(&context, manifest.as_deref());
+            (state.unwrap_or_else(|_| native(&context)), Some(error))
+        }
     };
     let failure = failure.map(run_time);
     let reply = match (lenient, failure) {
@@ -191,7 +193,7 @@ fn outcome(installed: &Installed) -> Option<String> {
             }
         }
         Outcome::Registered { rules, behind, .. } => format!(
-            "OK as {}, before {}, which doesn't run it and isn't this tool's to remove",
+            "OK as {}, in front of {}, by which it didn't run",
             rules.join(", "),
             behind.join(", ")
         ),
@@ -205,18 +207,17 @@ pub(super) fn short(platform: &Platform) -> &'static str {
 }
 
 /// In the original's form: this program, the emulators, what made it.
-fn version(order: &Order) -> String {
+fn version(settings: &Settings, order: Option<&Order>) -> String {
     let own = env!("CARGO_PKG_VERSION");
-    let emulators = || PLATFORMS.iter().filter(|platform| platform.engine);
-    let found = emulators().find_map(|platform| order.directory.find(platform).ok().flatten());
-    let pinned = || {
-        load_manifest(order.manifest.as_deref())
-            .ok()
-            .map(|manifest| manifest.default)
-    };
+    let mut platforms = PLATFORMS.iter().filter(|platform| platform.engine);
+    let found = order.and_then(|order| {
+        platforms.find_map(|platform| order.directory.find(platform).ok().flatten())
+    });
     let qemu = match found {
         Some(found) => found.qemu,
-        None => pinned(),
+        None => load_manifest(settings.manifest.as_deref())
+            .ok()
+            .map(|manifest| manifest.default),
     };
     let qemu = qemu.map_or("unknown".to_owned(), |qemu| format!("v{qemu}"));
     format!("binfmt/{own} qemu/{qemu} binfmtctl/{own}")
@@ -246,11 +247,6 @@ fn document(mut document: Document, failure: Option<Error>) -> Result<Reply> {
         failure,
         document: None,
     })
-}
-
-/// The state of a host that couldn't be looked at.
-fn empty() -> Document {
-    Document::new()
 }
 
 /// The state of a host of which only its kind is known.

@@ -10,7 +10,7 @@ mod removal;
 mod sight;
 mod terms;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,14 @@ pub fn run(context: &Context, order: &Order) -> Result<Done> {
     }
     let after = run.survey()?;
     Ok(run.conclude(&after, log))
+}
+
+/// The state of the host, of which nothing is to be changed.
+pub fn state(context: &Context, manifest: Option<&Path>) -> Result<Document> {
+    let manifest = load_manifest(manifest)?;
+    let _sight = Sight::open(context, false);
+    let (survey, _) = Survey::take_anyway(context.scope(&manifest), &[])?;
+    Ok(survey.document(None))
 }
 
 struct Run<'a> {

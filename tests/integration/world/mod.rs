@@ -426,3 +426,9 @@ pub fn text(value: &Value) -> String {
         .unwrap_or_else(|| panic!("not a string: {value}"))
         .to_owned()
 }
+
+/// Makes a program of these bytes.
+pub fn write_program(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("a program");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a program's mode");
+}
