@@ -254,16 +254,18 @@ impl Run<'_> {
 /// One failure for all: the first one, and how many more there are.
 fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
     let (name, error) = (!failures.is_empty()).then(|| failures.swap_remove(0))?;
-    match failures.len() {
-        0 => Some(error),
-        more => Some(
-            Error::new(
-                error.status(),
-                format!("{name} and {more} more platforms can't run"),
-            )
-            .because(error.reason()),
-        ),
-    }
+    let more = match failures.len() {
+        0 => return Some(error),
+        more => Error::new(
+            error.status(),
+            format!("{name} and {more} more platforms can't run"),
+        )
+        .because(error.reason()),
+    };
+    Some(match error.advice() {
+        Some(hint) => more.hint(hint),
+        None => more,
+    })
 }
 
 /// Whether only the half runs that container engines take for the whole.

@@ -483,7 +483,7 @@ impl Run<'_> {
             "only this run had binfmt_misc mounted, at {}, and rules go with the last mount",
             self.context.mount.display()
         ))
-        .hint("mount it on the host (mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc), or run the container with --pid=host")
+        .hint("mount it on the host first, `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc`, or run the container with --pid=host")
     }
 }
 
