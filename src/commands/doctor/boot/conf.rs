@@ -51,7 +51,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let what = format!(
-            "{} has our {} rules, and they are registered as it says",
+            "{} has our rules ({}), and they are registered as it says",
             facts.conf.display(),
             facts.rows.len()
         );
