@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-pub use sys::pin_name_services;
 use sys::{End, Loaded, Ran, Unprepared};
+pub use sys::{pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -178,13 +178,15 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
             }
             done
         };
-        let threads: Vec<_> = (0..workers.min(probes.len()))
-            .map(|_| scope.spawn(work))
+        // Where no further thread may be started this one does it alone.
+        let threads: Vec<_> = (1..workers.min(probes.len()))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
-        threads
+        let own = work();
+        let theirs = threads
             .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+            .flat_map(|thread| thread.join().unwrap_or_default());
+        own.into_iter().chain(theirs).collect()
     });
     outcomes.sort_by_key(|(i, _)| *i);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
