@@ -92,12 +92,16 @@ const MESSAGE: usize = 5;
 const PROBE: &CStr = c"/probe";
 /// The one argument after its name.
 const ARGUMENT: &CStr = c"x";
+
+/// With how many arguments a probe can be started, its own name among them.
+const MAX_ARGUMENTS: usize = 3;
 const EMPTY_ROOT: &CStr = c"/proc";
 const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
 
-/// Executes `image` as the only file of an empty root, with one argument and
-/// without environment, and waits for its end, at most `limit`.
-pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
+/// Executes `image` as the only file of an empty root, with so many arguments
+/// (its name among them, 3 at most) and without environment, and waits for its
+/// end, at most `limit`.
+pub fn run(image: &[u8], arguments: usize, limit: Duration) -> io::Result<Ran> {
     let deadline = Instant::now() + limit;
     let (mut report, report_in) = pipe()?;
     let null = File::options()
@@ -107,6 +111,7 @@ pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
         .ok();
     let prepared = Prepared {
         image,
+        arguments,
         uid_map: identity_map(nix::unistd::geteuid().as_raw()),
         gid_map: identity_map(nix::unistd::getegid().as_raw()),
         report: report_in.as_raw_fd(),
@@ -218,6 +223,7 @@ impl Drop for Child {
 /// Everything that the child needs, made before the fork.
 struct Prepared<'a> {
     image: &'a [u8],
+    arguments: usize,
     uid_map: String,
     gid_map: String,
     report: c_int,
@@ -252,7 +258,9 @@ impl Prepared<'_> {
             }
             // A limit on the size of files is an error to report, not a death.
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            let argv = [PROBE.as_ptr(), ARGUMENT.as_ptr(), ptr::null()];
+            let mut argv = [ARGUMENT.as_ptr(); MAX_ARGUMENTS + 1];
+            argv[0] = PROBE.as_ptr();
+            argv[self.arguments.min(MAX_ARGUMENTS)] = ptr::null();
             let environment = [ptr::null()];
             match self.prepare() {
                 Ok(()) => {
