@@ -17,6 +17,7 @@ use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
+    binfmtctl::probe::wait_for_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -2,7 +2,7 @@
 
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::cli::StatusArgs;
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::report::survey::Survey;
 
 /// Looks, and changes nothing.
@@ -10,7 +10,15 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let asked = request.platforms();
-    let survey = Survey::take(context.scope(&manifest), &asked)?;
+    let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
+    match unusable {
+        // What runs is known without it.
+        Some(error) if error.status() == Status::Permission => {
+            context.console.note(&error.reason())
+        }
+        Some(error) => return Err(error),
+        None => {}
+    }
     let listed = match args.platforms.is_empty() {
         true => None,
         false => Some(asked.as_slice()),

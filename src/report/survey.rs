@@ -135,7 +135,9 @@ impl<'a> Survey<'a> {
                 .map(move |variant| (variant.name, probe(variant)))
         });
         let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
-        let mut outcomes: BTreeMap<_, _> = names.into_iter().zip(probe::run_all(&probes)).collect();
+        let ran = probes.iter().zip(probe::run_all(&probes));
+        let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
+        let outcomes: BTreeMap<_, _> = names.into_iter().zip(ran).collect();
         // Narrow rules run the usual program and miss others.
         let (targets, probes): (Vec<_>, Vec<_>) = targets()
             .filter(|target| outcomes.get(target.name).is_some_and(Outcome::runs))
@@ -150,8 +152,14 @@ impl<'a> Survey<'a> {
                 )
             })
             .filter(|(target, probe)| {
-                let usual = self.first_enabled(&Probe::of(target));
-                usual.map(|entry| &entry.name) != self.first_enabled(probe).map(|entry| &entry.name)
+                let runner = outcomes.get(target.name).and_then(|o| o.runner.as_ref());
+                let is_runner = |entry: &&Entry| {
+                    runner.is_some_and(|runner| is_interpreter(entry, &runner.interpreter))
+                };
+                let first = |probe| self.first_enabled(probe).filter(is_runner);
+                // A rule that can't be seen may be narrow too.
+                first(&Probe::of(target))
+                    .is_none_or(|usual| first(probe).is_none_or(|other| other.name != usual.name))
             })
             .unzip();
         self.missed = targets
@@ -161,35 +169,38 @@ impl<'a> Survey<'a> {
             .filter(|(_, outcome)| !outcome.runs())
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();
-        for outcome in outcomes.values_mut() {
-            self.doubt(outcome);
-        }
         self.outcomes = outcomes;
     }
 
     /// What ran in this process's own root, because no empty one could be
     /// made, counts where the same is certain in a container: the emulator is
     /// static, and the kernel doesn't look for it by its path.
-    fn doubt(&self, outcome: &mut Outcome) {
-        let (Some(why), Some(runner), Ok(())) =
-            (&outcome.no_empty_root, &outcome.runner, &outcome.verdict)
-        else {
-            return;
+    fn doubted(&self, target: &'static Target, mut outcome: Outcome) -> Outcome {
+        let (Some(why), Ok(())) = (&outcome.no_empty_root, &outcome.verdict) else {
+            return outcome;
         };
-        let fixed = |entry: &Entry| {
-            entry.enabled
-                && entry.known_flags().fix_binary
-                && is_interpreter(entry, &runner.interpreter)
+        let runner = outcome.runner.as_ref();
+        let first = self.first_enabled(&Probe::of(target));
+        let is_first =
+            |entry: &&Entry| runner.is_none_or(|runner| is_interpreter(entry, &runner.interpreter));
+        let is_native = runner.map_or(first.is_none(), |runner| runner.native);
+        let first = first.filter(is_first);
+        let is_fixed = match first {
+            Some(entry) => entry.known_flags().fix_binary,
+            None => runner.is_some_and(|runner| !runner.is_file(&runner.interpreter)),
         };
-        let is_fixed = self.entries.iter().any(fixed) || !runner.is_file(&runner.interpreter);
-        let head = runner.bytes(elf::HEAD as u64).unwrap_or_default();
-        let is_static = elf::check(&head, self.scope.host.platform).is_ok();
-        if !(runner.native || (is_fixed && is_static)) {
-            outcome.verdict = Err(Failure::NotPermitted(format!(
-                "it runs here, on {}, but not surely in a container: {why}",
-                runner.interpreter.display()
-            )));
-        }
+        let head = |runner: &Runner| runner.bytes(elf::HEAD as u64).unwrap_or_default();
+        let is_static = runner
+            .is_some_and(|runner| elf::check(&head(runner), self.scope.host.platform).is_ok());
+        let doubt = match first {
+            _ if is_native || (is_fixed && is_static) => return outcome,
+            Some(_) if !is_fixed => Failure::InterpreterNotFound,
+            _ => Failure::NotPermitted(format!(
+                "it runs here, but not surely in a container: {why}"
+            )),
+        };
+        outcome.verdict = Err(doubt);
+        outcome
     }
 
     /// What came of the probe of a target.
@@ -244,7 +255,14 @@ impl<'a> Survey<'a> {
         let mut enabled = self.matching(target).filter(|entry| entry.enabled);
         match &outcome.runner {
             Some(runner) if runner.native => None,
-            Some(runner) => enabled.find(|entry| is_interpreter(entry, &runner.interpreter)),
+            Some(runner) => {
+                let is_runner = |entry: &&Entry| is_interpreter(entry, &runner.interpreter);
+                // An emulator that itself runs emulated is named by the other one.
+                match self.matching(target).any(|e| is_runner(&e)) {
+                    false if self.entries.iter().any(|e| is_runner(&e)) => enabled.next(),
+                    _ => enabled.find(is_runner),
+                }
+            }
             None => {
                 let first = enabled.next();
                 match outcome.runs() {

@@ -139,6 +139,10 @@ impl Survey<'_> {
     }
 
     fn is_program(&self, path: &Path) -> bool {
+        if !path.is_file() {
+            // A pipe would be waited for, for ever.
+            return false;
+        }
         let mut head = Vec::new();
         let read =
             File::open(path).and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head));
