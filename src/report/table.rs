@@ -125,6 +125,9 @@ fn checklist(findings: &[Finding]) -> String {
             Level::Problem => ("problem", BAD),
         };
         let _ = writeln!(text, "{style}{word:7}{style:#}  {}", finding.what);
+        if finding.level == Level::Ok {
+            continue;
+        }
         if let Some(evidence) = &finding.evidence {
             let _ = writeln!(text, "         {DIM}seen: {evidence}{DIM:#}");
         }
