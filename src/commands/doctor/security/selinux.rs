@@ -1,8 +1,8 @@
 //! SELinux: whether containers may run the emulators in use.
 //!
-//! A rule with flag F keeps the label of the emulator's inode, and a container
-//! that may not map it fails without a word, while the host's own programs
-//! run. Which labels are good is not guessed: the kernel is asked what the
+//! A rule with flag F keeps the emulator's inode, whose label counts as it is
+//! now; in a container that may not map it programs die of a segmentation
+//! fault, while the host's own run. Which labels are good is not guessed: the kernel is asked what the
 //! loaded policy lets `container_t` do, as security_compute_av(3) asks it.
 
 use std::fs::{self, File, OpenOptions};
@@ -187,6 +187,12 @@ fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
             None => labels.push((&emulator.label, vec![emulator])),
         }
     }
+    if emulators.is_empty() {
+        return vec![Finding::ok(
+            ID,
+            "SELinux enforces, and no emulator is in use",
+        )];
+    }
     if labels.is_empty() {
         return vec![
             Finding::ok(
@@ -208,7 +214,7 @@ fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Fi
     let finding = Finding::problem(
         ID,
         format!(
-            "SELinux doesn't let containers run the emulator of {}: it is labelled {}",
+            "SELinux doesn't let containers run the emulator of {}, which is labelled {}: their programs crash",
             platforms.join(", "),
             plain(label)
         ),
