@@ -11,14 +11,6 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let request = parse_platforms(&args.platforms)?;
     let asked = request.platforms();
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
-    match unusable {
-        // What runs is known without it.
-        Some(error) if error.status() == Status::Permission => {
-            context.console.note(&error.reason())
-        }
-        Some(error) => return Err(error),
-        None => {}
-    }
     let listed = match args.platforms.is_empty() {
         true => None,
         false => Some(asked.as_slice()),
@@ -26,5 +18,13 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let mut document = survey.document(listed);
     // Who names platforms wants to know more than a line about each.
     document.details = context.console.verbose || listed.is_some();
-    Ok(Reply::document(document))
+    // What runs is known without the conf file.
+    if let Some(error) = &unusable {
+        context.console.note(&error.reason());
+    }
+    Ok(Reply {
+        document: Some(document),
+        failure: unusable.filter(|error| error.status() != Status::Permission),
+        text: None,
+    })
 }

@@ -67,7 +67,10 @@ pub fn image(target: &Target, code: &[u8], shape: Shape) -> Vec<u8> {
     image.address(u64::from(header));
     image.address(0);
     image.word(target.e_flags);
-    for half in [header, segment, 1, 0, 0, 0] {
+    // Without sections; but every real program says how large a section's
+    // header would be.
+    let section = if wide { 64 } else { 40 };
+    for half in [header, segment, 1, section, 0, 0] {
         image.half(half);
     }
 

@@ -199,6 +199,11 @@ impl Child {
     }
 
     fn loaded(&self) -> Option<Loaded> {
+        // Another PID namespace's /proc has another process of that number.
+        let own = fs::read_link("/proc/self").ok()?;
+        if own.to_str() != Some(&std::process::id().to_string()) {
+            return None;
+        }
         let proc = |file: &str| format!("/proc/{}/{file}", self.pid);
         let mut cmdline = fs::read(proc("cmdline")).ok()?;
         cmdline.truncate(cmdline.iter().position(|byte| *byte == 0)?);
@@ -250,6 +255,7 @@ impl Prepared<'_> {
             libc::setrlimit(libc::RLIMIT_CORE, &no_core);
             libc::umask(0o022);
             default_signals();
+            raise_limits();
             for fd in 0..=2 {
                 match self.null {
                     -1 => libc::close(fd),
@@ -352,6 +358,32 @@ unsafe fn default_signals() {
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// Raises every limit as far as this process may: what the caller's shell
+/// limits, containers don't.
+unsafe fn raise_limits() {
+    // SAFETY: the limits are read into a value that is initialised.
+    unsafe {
+        for resource in [
+            libc::RLIMIT_AS,
+            libc::RLIMIT_CPU,
+            libc::RLIMIT_DATA,
+            libc::RLIMIT_FSIZE,
+            libc::RLIMIT_NOFILE,
+            libc::RLIMIT_NPROC,
+            libc::RLIMIT_STACK,
+        ] {
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            if libc::getrlimit(resource, &mut limit) == 0 {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(resource, &limit);
+            }
+        }
     }
 }
 

@@ -32,6 +32,7 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
         format!("{handler}, {flags}, owner {owner}")
     });
     let variants = (!platform.variants.is_empty()).then(|| platform.variants.join(" "));
+    let in_front = (!platform.in_front.is_empty()).then(|| platform.in_front.join(" "));
     let behind = (!platform.shadowed.is_empty()).then(|| platform.shadowed.join(" "));
     let after_boot = (platform.runs != Runs::Native && platform.handler.is_some()).then(|| {
         match &platform.boot {
@@ -47,6 +48,7 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
         ("QEMU", platform.qemu.clone()),
         ("sha256", platform.sha256.clone()),
         ("bytes", platform.bytes.as_ref().map(bytes)),
+        ("in front", in_front),
         ("behind it", behind),
         ("after boot", after_boot),
     ]

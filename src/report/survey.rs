@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::{BootReport, Document, HostReport, Owner, PlatformReport, Runs};
 use crate::binfmt::boot::Boot;
-use crate::binfmt::{Entry, Instance, Rule, conf};
+use crate::binfmt::entry::Kind;
+use crate::binfmt::{Entry, Instance, Pattern, Rule, conf};
 use crate::emulator::elf;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
@@ -93,10 +94,9 @@ impl<'a> Survey<'a> {
     }
 
     /// Looks at these platforms alone. What runs now, the conf file doesn't
-    /// say, so one that can't be used counts as empty.
+    /// say, so it isn't even read.
     pub fn of(scope: Scope<'a>, platforms: &[&'static Platform]) -> Result<Self> {
-        let desired = conf::read(scope.conf).unwrap_or_default();
-        let mut survey = Self::unproved(scope, desired)?;
+        let mut survey = Self::unproved(scope, Vec::new())?;
         survey.platforms = platforms.to_vec();
         survey.probe();
         Ok(survey)
@@ -215,9 +215,17 @@ impl<'a> Survey<'a> {
             .is_some_and(|outcome| match &outcome.runner {
                 Some(runner) => outcome.runs() && runner.native,
                 // Without ptrace there is still the kernel's own list: no
-                // entry, no emulator.
-                None => outcome.runs() && !self.matching(target).any(|entry| entry.enabled),
+                // entry that is asked, no emulator.
+                None => {
+                    outcome.runs()
+                        && !(self.is_on() && self.matching(target).any(|entry| entry.enabled))
+                }
             })
+    }
+
+    /// Whether the kernel asks the entries at all.
+    fn is_on(&self) -> bool {
+        self.instance.as_ref().is_some_and(Instance::enabled)
     }
 
     /// The targets that run without an emulator.
@@ -274,6 +282,28 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Entries that are asked before the winner and match no probe of the
+    /// target, but programs with other headers.
+    fn in_front(&self, target: &'static Target, winner: Option<&Entry>) -> Vec<String> {
+        let usual = Probe::of(target).image();
+        let whole = Pattern {
+            offset: 0,
+            magic: target.magic.to_vec(),
+            mask: Some(target.mask.to_vec()),
+        };
+        self.entries
+            .iter()
+            .take_while(|entry| winner.is_none_or(|winner| winner.name != entry.name))
+            .filter(|entry| entry.enabled && !entry.matches(&usual))
+            .filter(|entry| match &entry.kind {
+                // One that doesn't look for ELF may match by chance only.
+                Kind::Magic(pattern) => pattern.offset < 4 && pattern.overlaps(&whole),
+                _ => false,
+            })
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
     /// Whether an entry is ours.
     pub fn is_ours(&self, entry: &Entry) -> bool {
         self.scope.store.owns(&entry.interpreter)
@@ -320,23 +350,30 @@ impl<'a> Survey<'a> {
     /// The part of the document about the host.
     pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
-        let held = self
-            .instance
-            .as_ref()
-            .map_or(Some(false), |instance| instance.held(host));
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
             init: host.init.to_string(),
-            // A namespace sees the host's where it has mounted none itself.
-            instance: match host.initial_user_ns || held == Some(true) {
+            instance: match self.is_hosts() {
                 true => "host",
                 false => "userns",
             },
             mounted: self.instance.is_some(),
-            enabled: self.instance.as_ref().is_some_and(Instance::enabled),
-            held,
+            enabled: self.is_on(),
+            held: self.held(),
         }
+    }
+
+    fn held(&self) -> Option<bool> {
+        self.instance
+            .as_ref()
+            .map_or(Some(false), |instance| instance.held(self.scope.host))
+    }
+
+    /// Whether the entries are the host's. A user namespace sees those where
+    /// it has mounted none itself.
+    fn is_hosts(&self) -> bool {
+        self.scope.host.initial_user_ns || self.held() == Some(true)
     }
 
     /// What runs, native first, then in the order of the table.
@@ -388,8 +425,9 @@ impl<'a> Survey<'a> {
             .outcome(target)
             .and_then(|outcome| outcome.runner.as_ref())
             .filter(|runner| !runner.native);
+        // A namespace's own rules come back for nobody.
         let source = winner
-            .filter(|_| !native)
+            .filter(|_| !native && self.is_hosts())
             .and_then(|entry| boot.covers(entry));
         let running = runner.map_or_else(Running::unknown, |runner| self.running(runner));
         let path_of = |runner: &Runner| runner.interpreter.to_string_lossy().into_owned();
@@ -414,6 +452,7 @@ impl<'a> Survey<'a> {
             sha256: running.sha256.map(|sha256| sha256.to_string()),
             pinned: (winner.is_some() || runner.is_some()).then_some(running.pinned),
             bytes: running.bytes,
+            in_front: self.in_front(target, winner),
             shadowed: self
                 .matching(target)
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))

@@ -256,6 +256,7 @@ mod tests {
             sha256: None,
             pinned: None,
             bytes: None,
+            in_front: Vec::new(),
             shadowed: Vec::new(),
             persistent: false,
             boot: None,

@@ -4,6 +4,7 @@
 mod broken;
 mod crowded;
 mod emulators;
+mod narrow;
 mod qemu;
 
 use std::path::{Path, PathBuf};
@@ -79,6 +80,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     findings.extend(facts.unregistered());
     findings.extend(facts.stale());
     findings.extend(facts.owners());
+    findings.extend(facts.narrow());
     findings.extend(facts.native_rules());
     findings.extend(facts.needless());
     findings.extend(facts.companions());

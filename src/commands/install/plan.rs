@@ -203,6 +203,7 @@ pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> 
     let goes = |entry: &&Entry| {
         survey.is_ours(entry)
             || (replace
+                && entry.has_exact_name()
                 && !entry.name.starts_with("WSLInterop")
                 && !matches_others(entry, target.platform()))
     };

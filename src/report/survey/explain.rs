@@ -14,7 +14,7 @@ use crate::report::Cause;
 
 impl Survey<'_> {
     /// The cause, in a word and in words; `None` for what runs.
-    pub(super) fn explain(&self, target: &'static Target) -> Option<(Cause, String)> {
+    pub fn explain(&self, target: &'static Target) -> Option<(Cause, String)> {
         if let Some((shape, outcome)) = self.missed.get(target.name) {
             let failure = outcome.verdict.as_ref().err()?;
             let winner = self.first_enabled(&probe::Probe {

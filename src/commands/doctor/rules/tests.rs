@@ -49,6 +49,7 @@ fn emulated(name: &str) -> PlatformFacts {
             sha256: None,
             pinned: Some(Pinned::Match),
             bytes: None,
+            in_front: Vec::new(),
             shadowed: Vec::new(),
             persistent: true,
             boot: None,
