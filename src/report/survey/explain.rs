@@ -5,12 +5,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
 use super::Survey;
 use crate::binfmt::Entry;
 use crate::emulator::elf;
 use crate::platform::Target;
 use crate::probe::{self, Failure, Shape};
 use crate::report::Cause;
+
+/// How much address space a process of ours can have at most, in bytes, where
+/// that is limited: containers don't inherit it, but programs started here do.
+fn address_space() -> Option<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (hard != RLIM_INFINITY).then_some(hard)
+}
 
 impl Survey<'_> {
     /// The cause, in a word and in words; `None` for what runs.
@@ -30,7 +39,10 @@ impl Survey<'_> {
         }
         let failure = self.outcome(target)?.verdict.as_ref().err()?;
         let winner = self.winner(target);
-        let (cause, detail) = self.explain_failure(failure, winner);
+        let (cause, mut detail) = self.explain_failure(failure, winner);
+        if let (Cause::EmulatorFailed | Cause::Timeout, Some(bytes)) = (cause, address_space()) {
+            detail = format!("{detail}, where address space is limited to {bytes} bytes");
+        }
         match winner {
             Some(entry)
                 if entry.enabled
