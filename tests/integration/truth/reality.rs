@@ -13,6 +13,8 @@ use crate::world::packages::shell_root;
 /// What the shell is told: to repeat its arguments, one of them from a fork.
 const SCRIPT: &str = r#"echo "$0" "$(echo "$1")"; exit 7"#;
 const ARGUMENTS: [&str; 2] = ["a  b", "c"];
+/// The status of what took too long.
+const KILLED: i32 = 128 + 9;
 const SAYS: (&str, i32) = ("a  b c\n", 7);
 
 /// Makes the root and starts the shell in it.
@@ -21,7 +23,7 @@ const RUN: &str = r#"
     cp -R --preserve=mode "$2"/. "$1"
     cd "$1"
     shift 2
-    exec timeout --signal KILL 5 chroot . /sh -c "$@"
+    exec timeout --signal KILL 10 chroot . /sh -c "$@"
 "#;
 
 /// What happened to each program.
@@ -60,12 +62,15 @@ impl Reality {
             words.extend(ARGUMENTS);
             scene.contained(&words)
         };
-        Self {
-            programs: roots
-                .into_iter()
-                .map(|(what, root)| (what, run(root)))
-                .collect(),
+        let mut programs: Vec<(&'static str, Output)> = Vec::new();
+        for (what, root) in roots {
+            programs.push((what, run(root)));
+            if programs.iter().any(|(_, output)| output.status == KILLED) {
+                // The others would hang as well.
+                break;
+            }
         }
+        Self { programs }
     }
 
     /// Whether every program did what it was told.
