@@ -39,6 +39,8 @@ for unit in systemd-binfmt.service proc-sys-fs-binfmt_misc.automount; do
     ln -s ../$unit sysinit.target.wants/
 done
 ln -s "$BINFMTCTL" "$SCRATCH/bin/binfmtctl"
+# This world's holder plays PID 1.
+mount --bind "/proc/$HOLDER/mountinfo" /proc/1/mountinfo
 "#;
 
 /// The same of OpenRC.
@@ -80,8 +82,10 @@ impl Machine {
 
     fn sh(&self, script: &str) -> Output {
         let scratch = self.world.path("scratch").display().to_string();
-        let head =
-            format!("SCRATCH={scratch}\nPATH={scratch}/bin:$PATH\nexport BINFMTCTL_CONF={CONF}\n");
+        let holder = self.world.holder();
+        let head = format!(
+            "SCRATCH={scratch}\nHOLDER={holder}\nPATH={scratch}/bin:$PATH\nexport BINFMTCTL_CONF={CONF}\n"
+        );
         self.world.sh(&(head + script))
     }
 

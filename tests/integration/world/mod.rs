@@ -110,6 +110,11 @@ impl World {
         }
     }
 
+    /// The process that holds the namespaces.
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// A path in the world's own directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -218,7 +223,7 @@ impl World {
     }
 
     /// The instance's directory, as this process sees it.
-    fn instance(&self) -> PathBuf {
+    pub fn instance(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{MOUNT}", self.holder.id()))
     }
 
