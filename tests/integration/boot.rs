@@ -295,6 +295,17 @@ fn files_before_and_after_ours_are_told_apart() {
 }
 
 #[test]
+fn a_namespaces_own_rules_come_back_for_nobody() {
+    let Some(machine) = Machine::with("s390x") else {
+        return;
+    };
+    assert!(machine.source("s390x").is_some());
+    machine.sh("umount /proc/1/mountinfo").assert_exit(0);
+    assert_eq!(machine.source("s390x"), None);
+    assert_eq!(machine.status("s390x")["persistent"], false);
+}
+
+#[test]
 fn a_name_that_a_later_line_takes_is_gone() {
     for later in [
         ":qemu-riscv64:E::exe::/bin/true:",
