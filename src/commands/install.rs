@@ -9,7 +9,6 @@ mod fetch;
 mod plan;
 mod shelf;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -21,6 +20,7 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule, conf};
 use crate::cli::Install;
+use crate::durable;
 use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -327,10 +327,15 @@ fn not_kept(error: Error) -> Error {
 }
 
 /// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
+/// program for the host. Returns the first of them.
+fn check_emulator(
+    step: &Step,
+    path: &Path,
+    bytes: &Path,
+    host: &'static Platform,
+) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(bytes)
+    durable::open_file(bytes)
         .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
         .attempt(|| format!("cannot read {}", bytes.display()))?;
     elf::check(&head, host).map_err(|unfit| {
@@ -340,7 +345,8 @@ fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platfor
         )
         .because(unfit)
         .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
+    })?;
+    Ok(head)
 }
 
 /// Refuses a rule that would stop the host.

@@ -142,12 +142,19 @@ impl Run<'_> {
     fn parts(&self, step: &Step, guard: &Guard, shelf: &Shelf) -> Result<Vec<Part>> {
         let path = self.emulator(step)?;
         let emulator = self.bytes_of(path, step, shelf);
-        check_emulator(step, path, &emulator, self.context.host.platform)?;
+        let head = check_emulator(step, path, &emulator, self.context.host.platform)?;
+        let mut guard = guard.clone();
+        guard.protect(format!("its own interpreter {}", path.display()), head);
         step.wanted
             .iter()
             .zip(&step.planned)
             .map(|(wanted, rule)| {
-                check_rule(guard, rule, step.platform)?;
+                // What lies at its path now isn't what it will run.
+                let anywhere = Rule {
+                    interpreter: String::new(),
+                    ..rule.clone()
+                };
+                check_rule(&guard, &anywhere, step.platform)?;
                 rule.line().map_err(|error| {
                     Error::new(Status::Invalid, format!("cannot register {}", rule.name))
                         .because(error)
