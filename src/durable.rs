@@ -163,6 +163,20 @@ pub fn is_noexec(place: &Path) -> Result<bool> {
         .attempt(|| format!("cannot look at {}", place.display()))
 }
 
+/// How many bytes this process could still write there, where the file system
+/// says so.
+pub fn free_space(place: &Path) -> Result<Option<u64>> {
+    // Its numbers are as wide on every host.
+    let found = rustix::fs::statvfs(place)
+        .map_err(io::Error::from)
+        .attempt(|| format!("cannot look at {}", place.display()))?;
+    let blocks = match geteuid().is_root() {
+        true => found.f_bfree,
+        false => found.f_bavail,
+    };
+    Ok((found.f_blocks > 0).then(|| blocks.saturating_mul(found.f_frsize)))
+}
+
 /// The directory itself, or the one nearest above it that is there.
 pub fn nearest(dir: &Path) -> &Path {
     let start = Path::new(if dir.is_absolute() { "/" } else { "." });

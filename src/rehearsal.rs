@@ -215,10 +215,7 @@ fn read_until(mut output: ChildStdout, deadline: Instant) -> io::Result<Option<V
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let ready = poll(
-            &mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)],
-            left,
-        );
+        let ready = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], left);
         match ready {
             Ok(0) => return Ok(None),
             Ok(_) => {}

@@ -6,6 +6,7 @@
 
 mod dry_run;
 mod fetch;
+mod interrupt;
 mod plan;
 mod shelf;
 
@@ -49,8 +50,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         return run.dry_run(&survey, pinned, &source);
     }
     let plan = run.plan(&survey, pinned);
-    let litter = context.store.litter(&survey.used_emulators())?;
-    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
+    if run.is_done(&survey, &plan)? {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -66,10 +66,10 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
-    let swept = swept.and_then(|_| context.store.unlock(lock));
+    let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
-    let (plan, changes) = done?;
-    swept?;
+    let (plan, mut changes) = done?;
+    changes.any |= swept?;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -107,6 +107,12 @@ impl Run<'_> {
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
         Plan::new(self.context, self.args, self.request, release, survey)
+    }
+
+    /// Whether there is nothing to do, nor to clear up.
+    fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let litter = self.context.store.litter(&survey.used_emulators())?;
+        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
     }
 
     /// The part that changes something, under the store's lock.
