@@ -232,7 +232,7 @@ impl Run<'_> {
     fn would_sweep(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
         let mut used = survey.used_emulators();
         used.extend(plan.work().filter_map(|step| step.emulator.clone()));
-        let litter = self.context.store.litter(&used)?;
+        let litter = self.litter(&used)?;
         for file in &litter {
             let note = format!("would remove {}, which nothing uses", file.display());
             self.context.console.note(&note);
