@@ -6,12 +6,12 @@
 
 mod dry_run;
 mod fetch;
+mod interrupt;
 mod plan;
 mod shelf;
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dry_run::Rehearsal;
 use plan::{Plan, Step};
@@ -21,6 +21,7 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule, conf};
 use crate::cli::Install;
+use crate::durable;
 use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -49,8 +50,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         return run.dry_run(&survey, pinned, &source);
     }
     let plan = run.plan(&survey, pinned);
-    let litter = context.store.litter(&survey.used_emulators())?;
-    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
+    if run.is_done(&survey, &plan)? {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -66,10 +66,10 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
-    let swept = swept.and_then(|_| context.store.unlock(lock));
+    let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
-    let (plan, changes) = done?;
-    swept?;
+    let (plan, mut changes) = done?;
+    changes.any |= swept?;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -107,6 +107,23 @@ impl Run<'_> {
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
         Plan::new(self.context, self.args, self.request, release, survey)
+    }
+
+    /// Whether there is nothing to do, nor to clear up.
+    fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let litter = self.litter(&survey.used_emulators())?;
+        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
+    }
+
+    /// Files of the store that aren't in `used`; none where this user, who may
+    /// only rehearse, can't see any.
+    fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        match self.context.store.litter(used) {
+            Err(error) if self.args.dry_run && error.status() == Status::Permission => {
+                Ok(Vec::new())
+            }
+            litter => litter,
+        }
     }
 
     /// The part that changes something, under the store's lock.
@@ -327,10 +344,15 @@ fn not_kept(error: Error) -> Error {
 }
 
 /// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
+/// program for the host. Returns the first of them.
+fn check_emulator(
+    step: &Step,
+    path: &Path,
+    bytes: &Path,
+    host: &'static Platform,
+) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(bytes)
+    durable::open_file(bytes)
         .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
         .attempt(|| format!("cannot read {}", bytes.display()))?;
     elf::check(&head, host).map_err(|unfit| {
@@ -340,7 +362,8 @@ fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platfor
         )
         .because(unfit)
         .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
+    })?;
+    Ok(head)
 }
 
 /// Refuses a rule that would stop the host.

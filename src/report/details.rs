@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::plain::visible;
 use super::{BytesReport, Compared, PlatformReport, Runs};
 
 /// One block a platform.
@@ -11,7 +12,7 @@ pub fn render(platforms: &[PlatformReport]) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(text, "\n{}", platform.platform);
         for (name, value) in lines(platform) {
-            let _ = writeln!(text, "  {name:12} {value}");
+            let _ = writeln!(text, "  {name:12} {}", visible(&value));
         }
     }
     text

@@ -4,6 +4,7 @@
 pub mod console;
 pub mod details;
 pub mod finding;
+pub mod plain;
 pub mod survey;
 pub mod table;
 

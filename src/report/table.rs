@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::details;
+use super::plain::visible;
 use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -59,7 +60,7 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
     let mut text = format!(
         "{BOLD}{} host, Linux {}{BOLD:#}\n{native}{GOOD}emulated{GOOD:#}   {}\n",
         host.platform,
-        host.kernel,
+        visible(&host.kernel),
         of(Runs::Emulated)
     );
     for (reason, platforms) in failing(platforms) {
@@ -67,8 +68,9 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "{BAD}not run{BAD:#}    {}: {reason}{}",
+            "{BAD}not run{BAD:#}    {}: {}{}",
             names.join(", "),
+            visible(reason),
             advice(&platforms)
         );
     }
@@ -124,15 +126,15 @@ fn checklist(findings: &[Finding]) -> String {
             Level::Warning => ("warning", WARN),
             Level::Problem => ("problem", BAD),
         };
-        let _ = writeln!(text, "{style}{word:7}{style:#}  {}", finding.what);
+        let _ = writeln!(text, "{style}{word:7}{style:#}  {}", visible(&finding.what));
         if finding.level == Level::Ok {
             continue;
         }
         if let Some(evidence) = &finding.evidence {
-            let _ = writeln!(text, "         {DIM}seen: {evidence}{DIM:#}");
+            let _ = writeln!(text, "         {DIM}seen: {}{DIM:#}", visible(evidence));
         }
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "         -> {remedy}");
+            let _ = writeln!(text, "         -> {}", visible(remedy));
         }
     }
     text
@@ -191,7 +193,7 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     };
     let or_dash = |text: &Option<String>| match text.as_deref() {
         None | Some("") => "-".to_owned(),
-        Some(text) => text.to_owned(),
+        Some(text) => visible(text),
     };
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),

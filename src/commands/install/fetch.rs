@@ -110,7 +110,7 @@ impl Run<'_> {
 
     /// Whether the host's own store has it. One that this user can't read has
     /// to be fetched.
-    fn is_stored(&self, platform: &Platform, emulator: &Emulator) -> Result<bool> {
+    pub(super) fn is_stored(&self, platform: &Platform, emulator: &Emulator) -> Result<bool> {
         let store = &self.context.store;
         match store.is_sound(&store.path(&emulator.sha256, &platform.binary())) {
             Err(error) if error.status() == Status::Permission => Ok(false),

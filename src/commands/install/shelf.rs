@@ -13,6 +13,7 @@ use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
+use super::interrupt;
 use crate::durable;
 use crate::emulator::store::Store;
 use crate::error::{IoContext, Result};
@@ -33,7 +34,9 @@ pub(super) struct Shelf {
 impl Shelf {
     /// An empty one.
     pub fn new() -> Result<Self> {
-        Self::below(&durable::scratch())
+        let shelf = Self::below(&durable::scratch())?;
+        interrupt::remove_at_signal(shelf.store.prefix().to_owned());
+        Ok(shelf)
     }
 
     fn below(scratch: &Path) -> Result<Self> {
