@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use super::details;
 use super::plain::visible;
 use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
+use crate::host::Kernel;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
@@ -33,7 +34,7 @@ pub fn render(document: &Document) -> String {
             format!(
                 "{}\n{}{more}",
                 summary(host, platforms),
-                table(platforms, last)
+                table(platforms, lifetime(host), last)
             )
         }
         _ => String::new(),
@@ -144,7 +145,17 @@ fn short_name(platform: &PlatformReport) -> &str {
     platform.platform.trim_start_matches("linux/")
 }
 
-fn table(platforms: &[PlatformReport], last: &'static str) -> String {
+/// How long rules live that nobody registers again.
+fn lifetime(host: &HostReport) -> &'static str {
+    match (host.instance, host.held) {
+        ("userns", _) => "with namespace",
+        // Before, they outlive the mount.
+        (_, Some(false)) if Kernel::parse(&host.kernel).has_instances() => "with mount",
+        _ => "until reboot",
+    }
+}
+
+fn table(platforms: &[PlatformReport], lifetime: &str, last: &'static str) -> String {
     let acted = platforms.iter().any(|platform| platform.action.is_some());
     let mut head = vec![
         "PLATFORM", "RUNS", "RULE", "FLAGS", "OWNER", "QEMU", "LASTS",
@@ -152,7 +163,10 @@ fn table(platforms: &[PlatformReport], last: &'static str) -> String {
     if acted {
         head.push(last);
     }
-    let rows: Vec<Vec<String>> = platforms.iter().map(|p| row(p, acted)).collect();
+    let rows: Vec<Vec<String>> = platforms
+        .iter()
+        .map(|platform| row(platform, lifetime, acted))
+        .collect();
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
             let cells = rows.iter().map(|row| row[column].chars().count());
@@ -180,7 +194,7 @@ fn table(platforms: &[PlatformReport], last: &'static str) -> String {
     text
 }
 
-fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
+fn row(platform: &PlatformReport, lifetime: &str, acted: bool) -> Vec<String> {
     let prefix = format!("{}/", platform.platform);
     let variants: Vec<&str> = platform
         .variants
@@ -198,7 +212,7 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),
         (Runs::Emulated, true) => ("emulated", "yes"),
-        (Runs::Emulated, false) => ("emulated", "until reboot"),
+        (Runs::Emulated, false) => ("emulated", lifetime),
         (Runs::No, _) => ("no", "-"),
     };
     let mut row = vec![
