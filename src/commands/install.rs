@@ -10,6 +10,7 @@ mod interrupt;
 mod plan;
 mod shelf;
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    require_null()?;
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -337,6 +339,18 @@ fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
         );
     }
     rules
+}
+
+/// No program can be started without it, and every start would blame something
+/// else.
+fn require_null() -> Result<()> {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map(drop)
+        .attempt(|| "cannot try any emulator without /dev/null".to_owned())
+        .map_err(|error| error.hint("give this root a /dev: mount --rbind /dev ROOT/dev"))
 }
 
 fn not_kept(error: Error) -> Error {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
-use super::{Changes, Run, check_emulator, check_rule, guard};
+use super::{Changes, Run, check_emulator, check_rule, guard, require_null};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
@@ -72,6 +72,7 @@ impl Run<'_> {
             }
             refused => refused?,
         }
+        require_null()?;
         self.context.store.require_place()?;
         self.require_room(&plan, pinned)?;
         let shelf = Shelf::new()?;
@@ -315,8 +316,11 @@ fn prove_by_hand(part: &Part, why: &str) -> Verdict {
     }
     match probe::prove_emulator(&part.emulator, part.target) {
         Ok(()) => Verdict::Untried(why.to_owned()),
+        // Its place for now means nothing to anybody.
         Err(error) => Verdict::Failed {
-            reason: error.reason(),
+            reason: error
+                .reason()
+                .replace(&*part.emulator.to_string_lossy(), &part.rule.interpreter),
             hint: error.advice().map(str::to_owned),
         },
     }
