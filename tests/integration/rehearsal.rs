@@ -310,7 +310,7 @@ fn it_takes_no_root() {
         .assert_exit(0);
     assert_eq!(lines(&done.json()).len(), 1);
     assert!(
-        done.stderr.contains("this user may only rehearse it"),
+        done.stderr.contains("this process may only rehearse it"),
         "{done}"
     );
     assert!(changes(&before, &world.settled()).is_empty());

@@ -67,7 +67,7 @@ impl Run<'_> {
             // What only this process lacks doesn't make the plan a wrong one.
             Err(error) if error.status() == Status::Permission => {
                 let why = error.reason();
-                let note = format!("this user may only rehearse it: {why}");
+                let note = format!("this process may only rehearse it: {why}");
                 self.context.console.note(&note);
             }
             refused => refused?,
