@@ -98,6 +98,13 @@ pub enum Command {
     /// The other side of a rehearsal, for binfmtctl's own use
     #[command(hide = true)]
     Rehearse,
+    /// What clears up after a rehearsal, for binfmtctl's own use
+    #[command(hide = true)]
+    ClearUp {
+        /// The rehearsal's directory
+        #[arg(hide = true)]
+        dir: PathBuf,
+    },
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),

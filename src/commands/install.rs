@@ -4,9 +4,9 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+pub mod aftermath;
 mod dry_run;
 mod fetch;
-mod interrupt;
 mod plan;
 mod shelf;
 
