@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::checks::{check_emulator, check_rule, guard, require_null};
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
-use super::{Changes, Run, check_emulator, check_rule, guard, require_null};
+use super::{Changes, Run};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
