@@ -43,6 +43,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         };
         return (console, answer.map(text));
     }
+    if let Command::ClearUp { dir } = &cli.command {
+        commands::install::aftermath::clear_up(dir, std::io::stdin());
+        return (console, Ok(Reply::default()));
+    }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
         Err(error) => return (console, Err(error)),
@@ -70,7 +74,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) | Command::Rehearse => Ok(Reply::default()),
+        Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
 }

@@ -4,15 +4,16 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+pub mod aftermath;
+mod checks;
 mod dry_run;
 mod fetch;
-mod interrupt;
 mod plan;
 mod shelf;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use checks::{check_emulator, check_rule, guard, require_null};
 use dry_run::Rehearsal;
 use plan::{Plan, Step};
 
@@ -21,11 +22,9 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule, conf};
 use crate::cli::Install;
-use crate::durable;
-use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
@@ -58,6 +57,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    require_null()?;
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -341,51 +341,4 @@ fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
 
 fn not_kept(error: Error) -> Error {
     error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist")
-}
-
-/// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host. Returns the first of them.
-fn check_emulator(
-    step: &Step,
-    path: &Path,
-    bytes: &Path,
-    host: &'static Platform,
-) -> Result<Vec<u8>> {
-    let mut head = Vec::new();
-    durable::open_file(bytes)
-        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-        .attempt(|| format!("cannot read {}", bytes.display()))?;
-    elf::check(&head, host).map_err(|unfit| {
-        Error::new(
-            Status::Unsupported,
-            format!("cannot use {} for {}", path.display(), step.platform.name),
-        )
-        .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })?;
-    Ok(head)
-}
-
-/// Refuses a rule that would stop the host.
-fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
-    guard.check(rule).map_err(|refusal| {
-        Error::new(
-            Status::Unsupported,
-            format!("refused to register {}", platform.name),
-        )
-        .because(refusal)
-    })
-}
-
-/// What must stay native: the programs of this host, and everything that
-/// looks like one.
-fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
-    guard
 }

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::checks::{check_emulator, check_rule, guard, require_null};
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
-use super::{Changes, Run, check_emulator, check_rule, guard};
+use super::{Changes, Run};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
@@ -67,11 +68,12 @@ impl Run<'_> {
             // What only this process lacks doesn't make the plan a wrong one.
             Err(error) if error.status() == Status::Permission => {
                 let why = error.reason();
-                let note = format!("this user may only rehearse it: {why}");
+                let note = format!("this process may only rehearse it: {why}");
                 self.context.console.note(&note);
             }
             refused => refused?,
         }
+        require_null()?;
         self.context.store.require_place()?;
         self.require_room(&plan, pinned)?;
         let shelf = Shelf::new()?;
@@ -315,8 +317,11 @@ fn prove_by_hand(part: &Part, why: &str) -> Verdict {
     }
     match probe::prove_emulator(&part.emulator, part.target) {
         Ok(()) => Verdict::Untried(why.to_owned()),
+        // Its place for now means nothing to anybody.
         Err(error) => Verdict::Failed {
-            reason: error.reason(),
+            reason: error
+                .reason()
+                .replace(&*part.emulator.to_string_lossy(), &part.rule.interpreter),
             hint: error.advice().map(str::to_owned),
         },
     }
