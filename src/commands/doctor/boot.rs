@@ -7,13 +7,18 @@
 mod conf;
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::rules::{quoted, with_remedy};
-use crate::binfmt::boot::binfmt_d::{ConfFile, Line};
+use super::ctl::Ctl;
+use super::interpreter;
+use super::words::{option, quoted, word};
+use crate::binfmt::boot::binfmt_d::{self, ConfFile, Line};
 use crate::binfmt::boot::unit::Unit;
 use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, Source, openrc};
-use crate::binfmt::{Entry, Rule};
+use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
 use crate::error::Error;
@@ -36,11 +41,40 @@ pub struct Facts {
     /// Whether it is there.
     pub present: bool,
     /// Why it can't be used.
-    pub unusable: Option<String>,
+    pub unusable: Option<Unusable>,
     /// Where our emulators lie.
     pub prefix: PathBuf,
     /// What is ours, by identity.
     pub rows: Vec<Row>,
+    /// Interpreters that can't be registered, with what is wrong with each.
+    pub faults: BTreeMap<String, String>,
+    /// Files of binfmt.d in whose place another one of their name would be
+    /// read, were they not there.
+    pub covering: BTreeSet<PathBuf>,
+    /// Our commands.
+    pub ctl: Ctl,
+}
+
+/// Why our conf file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// What it says makes no sense.
+    Content(String),
+    /// This user may not read it.
+    Forbidden(String),
+    /// It is no file, or its place is none.
+    Place(String),
+}
+
+impl Unusable {
+    fn of(conf: &Path, error: &Error) -> Self {
+        let reason = error.reason();
+        match fs::read(conf) {
+            Ok(_) => Self::Content(reason),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Self::Forbidden(reason),
+            Err(_) => Self::Place(reason),
+        }
+    }
 }
 
 /// What is ours of one identity, in the file and in the kernel.
@@ -75,6 +109,7 @@ impl Facts {
         manifest: &Manifest,
         survey: &Survey<'_>,
         unusable: Option<&Error>,
+        ctl: &Ctl,
     ) -> Self {
         let file = ConfFile::read(&context.conf);
         let mut rows: Vec<Row> = TARGETS
@@ -83,13 +118,27 @@ impl Facts {
             .filter(|row| row.filed.is_some() || !row.registered.is_empty())
             .collect();
         rows.sort_by_key(|row| PLATFORMS.iter().position(|p| p == row.platform));
+        let root = Path::new("/");
+        let boot = Boot::read(root, &context.host.init, &context.conf);
+        let fault = |interpreter: &str| {
+            let fault = interpreter::fault(Path::new(interpreter), context.host.platform);
+            Some((interpreter.to_owned(), fault?))
+        };
         Self {
             init: context.host.init.clone(),
             is_host: context.host.initial_pid_ns,
-            boot: Boot::read(Path::new("/"), &context.host.init, &context.conf),
+            faults: (boot.failing.iter())
+                .filter_map(|(rule, _)| fault(&rule.interpreter))
+                .collect(),
+            covering: (boot.files.iter())
+                .map(|file| file.path.clone())
+                .filter(|path| binfmt_d::covers(root, path))
+                .collect(),
+            boot,
+            ctl: ctl.clone(),
             conf: context.conf.clone(),
             present: context.conf.exists(),
-            unusable: unusable.map(Error::reason),
+            unusable: unusable.map(|error| Unusable::of(&context.conf, error)),
             prefix: context.store.prefix().to_owned(),
             rows,
         }
@@ -98,6 +147,15 @@ impl Facts {
     /// Whether our file has a rule to bring back.
     fn has_rules(&self) -> bool {
         self.rows.iter().any(|row| row.filed.is_some())
+    }
+
+    /// The words that set up all that should run; all that could, where
+    /// nothing was asked for.
+    pub fn install(&self) -> String {
+        match self.has_rules() {
+            true => conf::install(&self.rows),
+            false => "install".to_owned(),
+        }
     }
 
     fn is_ours(&self, rule: &Rule) -> bool {
@@ -132,30 +190,33 @@ impl Row {
                 None if survey.is_native(platform) => Other::Kernel,
                 None => Other::Nobody,
             },
-            options: options(context, manifest, &registered),
+            options: match (registered.first(), filed) {
+                (Some(entry), _) => {
+                    options(context, manifest, &entry.interpreter, entry.known_flags())
+                }
+                (None, Some(rule)) => options(context, manifest, &rule.interpreter, rule.flags),
+                (None, None) => String::new(),
+            },
             registered,
         }
     }
 }
 
-/// What tells `install` to leave these entries' QEMU and flags as they are.
-fn options(context: &Context, manifest: &Manifest, registered: &[Entry]) -> String {
-    let Some(entry) = registered.first() else {
-        return String::new();
-    };
+/// What tells `install` to leave a rule's QEMU and flags as they are.
+fn options(context: &Context, manifest: &Manifest, interpreter: &str, flags: Flags) -> String {
     let usual = context
         .host
         .architecture()
         .and_then(|host| manifest.release(host, None));
-    let digest = context.store.digest_of_path(Path::new(&entry.interpreter));
+    let digest = context.store.digest_of_path(Path::new(interpreter));
     let release = digest.and_then(|digest| manifest.known(&digest));
     let mut options = String::new();
-    if entry.known_flags().credentials {
+    if flags.credentials {
         options.push_str(" --credentials");
     }
     if let (Some(release), Ok(usual)) = (release, usual) {
         if release.qemu != usual.qemu {
-            options.push_str(&format!(" --qemu {}", release.qemu));
+            options.push_str(&option("--qemu", &release.qemu));
         }
     }
     options
@@ -193,7 +254,7 @@ fn systemd(facts: &Facts) -> Finding {
         (&facts.boot.systemd_binfmt, &facts.boot.masked_mount)
     {
         let finding = applies_nothing(format!("{name} is masked")).seen_in(seen(file));
-        return with_remedy(finding, unmask(name, file));
+        return finding.mend_if(unmask(name, file));
     }
     match &facts.boot.systemd_binfmt {
         Unit::Starts(file) => Finding::ok(
@@ -201,10 +262,9 @@ fn systemd(facts: &Facts) -> Finding {
             format!("{SYSTEMD_BINFMT} applies the files of binfmt.d at boot"),
         )
         .seen_in(seen(file)),
-        Unit::Masked(file) => with_remedy(
-            applies_nothing(format!("{SYSTEMD_BINFMT} is masked")).seen_in(seen(file)),
-            unmask(SYSTEMD_BINFMT, file),
-        ),
+        Unit::Masked(file) => applies_nothing(format!("{SYSTEMD_BINFMT} is masked"))
+            .seen_in(seen(file))
+            .mend_if(unmask(SYSTEMD_BINFMT, file)),
         Unit::Idle(file) => applies_nothing(format!("no target wants {SYSTEMD_BINFMT}"))
             .seen_in(seen(file))
             .mend(format!(
@@ -243,15 +303,17 @@ fn openrc(facts: &Facts) -> Finding {
     )
     .seen_in("/etc/runlevels");
     let words = conf::words(facts.rows.iter());
+    let install = match words.is_empty() {
+        true => None,
+        false => facts.ctl.change(&format!("install {words}")),
+    };
     let script = openrc::SCRIPT;
-    with_remedy(
-        finding,
-        (!words.is_empty()).then(|| {
-            format!(
-                r"printf '#!/bin/sh\nbinfmtctl install {words}\n' >{script} && chmod +x {script} && rc-update add local default"
-            )
-        }),
-    )
+    finding.mend_if(install.map(|install| {
+        format!(
+            r"printf '%s\n' '#!/bin/sh' {} >{script} && chmod +x {script} && rc-update add local default",
+            quoted(&install)
+        )
+    }))
 }
 
 fn other(facts: &Facts) -> Finding {
@@ -299,50 +361,59 @@ fn foreign(facts: &Facts) -> Vec<Finding> {
     failing
         .into_iter()
         .map(|(rule, source)| {
+            let fault = facts.faults.get(&rule.interpreter);
             let what = format!(
-                "{} isn't there, so rule {} can't be registered and {} fails at boot",
-                rule.interpreter, rule.name, source.unit
+                "{} {}, so rule {} can't be registered and {} fails at boot",
+                rule.interpreter,
+                fault.map_or("can't be used", String::as_str),
+                rule.name,
+                source.unit
             );
-            let file = facts
-                .boot
-                .files
-                .iter()
-                .find(|file| file.path == source.file);
-            let all_fail = file.is_none_or(|file| {
-                file.lines.iter().all(|line| match line {
-                    Line::Rule(rule) => facts
-                        .boot
-                        .failing
-                        .iter()
-                        .any(|(failing, _)| failing == rule),
-                    Line::Other(_) => false,
-                })
-            });
-            with_remedy(
-                Finding::warning(ID, what).seen_in(source.file.display().to_string()),
-                all_fail.then(|| switch_off(&source.file)),
-            )
+            let fails = |rule: &Rule| {
+                facts
+                    .boot
+                    .failing
+                    .iter()
+                    .any(|(failing, _)| failing == rule)
+            };
+            Finding::warning(ID, what)
+                .seen_in(source.file.display().to_string())
+                .mend_if(facts.switch_off(&source.file, fails))
         })
         .collect()
 }
 
-/// The command after which a file of somebody else's isn't applied any more.
-fn switch_off(file: &Path) -> String {
-    let path = quoted(&file.display().to_string());
-    if file.starts_with("/etc") || file.starts_with("/run") {
-        return format!(
-            "mv {path} {}",
-            quoted(&format!("{}.disabled", file.display()))
-        );
+impl Facts {
+    /// The command after which a file of somebody else's isn't applied any
+    /// more; `None` where more than such rules would go with it.
+    fn switch_off(&self, file: &Path, is_such: impl Fn(&Rule) -> bool) -> Option<String> {
+        let known = self.boot.files.iter().find(|known| known.path == file);
+        let alone = known.is_none_or(|known| {
+            known.lines.iter().all(|line| match line {
+                Line::Rule(rule) => is_such(rule),
+                Line::Other(_) => false,
+            })
+        });
+        alone.then(|| switch_off(file, self.covering.contains(file)))
     }
+}
+
+/// The command after which a file isn't applied any more, nor another one of
+/// its name in its place.
+fn switch_off(file: &Path, is_covering: bool) -> String {
+    let path = word(file);
+    let name = file.file_name().unwrap_or_default();
+    let mask = word(&Path::new("/etc/binfmt.d").join(name));
+    let aside = quoted(&format!("{}.disabled", file.display()));
     if file.starts_with("/var") {
-        return format!("rm {path}");
+        format!("rm {path}")
+    } else if file.starts_with("/etc") && is_covering {
+        format!("mv {path} {aside} && ln -s /dev/null {mask}")
+    } else if file.starts_with("/etc") || (file.starts_with("/run") && !is_covering) {
+        format!("mv {path} {aside}")
+    } else {
+        format!("mkdir -p /etc/binfmt.d && ln -s /dev/null {mask}")
     }
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    format!(
-        "ln -s /dev/null {}",
-        quoted(&format!("/etc/binfmt.d/{name}"))
-    )
 }
 
 #[cfg(test)]
@@ -354,16 +425,28 @@ mod tests {
         let table = [
             (
                 "/etc/binfmt.d/a.conf",
+                false,
                 "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled",
             ),
             (
-                "/usr/lib/binfmt.d/a b.conf",
-                "ln -s /dev/null '/etc/binfmt.d/a b.conf'",
+                "/etc/binfmt.d/a.conf",
+                true,
+                "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled && ln -s /dev/null /etc/binfmt.d/a.conf",
             ),
-            ("/var/lib/binfmts/a", "rm /var/lib/binfmts/a"),
+            (
+                "/run/binfmt.d/a.conf",
+                true,
+                "mkdir -p /etc/binfmt.d && ln -s /dev/null /etc/binfmt.d/a.conf",
+            ),
+            (
+                "/usr/lib/binfmt.d/a b.conf",
+                false,
+                "mkdir -p /etc/binfmt.d && ln -s /dev/null '/etc/binfmt.d/a b.conf'",
+            ),
+            ("/var/lib/binfmts/a", false, "rm /var/lib/binfmts/a"),
         ];
-        for (file, command) in table {
-            assert_eq!(switch_off(Path::new(file)), command);
+        for (file, is_covering, command) in table {
+            assert_eq!(switch_off(Path::new(file), is_covering), command);
         }
         let unmasked = |dir: &str| unmask("x.service", &Path::new(dir).join("x.service"));
         let command = unmasked("/etc/systemd/system");
@@ -372,11 +455,11 @@ mod tests {
         assert_eq!(unmasked("/usr/lib/systemd/system"), None);
     }
 
-    #[test]
-    fn a_container_is_told_to_ask_on_the_host() {
+    /// A host whose conf file isn't there, and that has no rules.
+    fn bare() -> Facts {
         let init = Init::Other("sh".to_owned());
         let conf = PathBuf::from("/nowhere/zz.conf");
-        let mut facts = Facts {
+        Facts {
             boot: Boot::read(Path::new("/nowhere"), &init, &conf),
             init,
             is_host: false,
@@ -385,7 +468,15 @@ mod tests {
             unusable: None,
             prefix: "/opt/binfmtctl".into(),
             rows: Vec::new(),
-        };
+            faults: BTreeMap::new(),
+            covering: BTreeSet::new(),
+            ctl: Ctl::plain(),
+        }
+    }
+
+    #[test]
+    fn a_container_is_told_to_ask_on_the_host() {
+        let mut facts = bare();
         let told = |facts: &Facts| check(facts)[0].what.clone();
         assert!(told(&facts).contains("on the host"), "{}", told(&facts));
         facts.is_host = true;
@@ -394,5 +485,62 @@ mod tests {
             "{}",
             told(&facts)
         );
+    }
+
+    #[test]
+    fn a_file_is_only_removed_for_what_it_says() {
+        let table = [
+            (
+                Unusable::Content("line 1".to_owned()),
+                Level::Problem,
+                Some("rm /nowhere/zz.conf"),
+            ),
+            (
+                Unusable::Forbidden("EACCES".to_owned()),
+                Level::Warning,
+                Some("sudo binfmtctl doctor"),
+            ),
+            (Unusable::Place("EISDIR".to_owned()), Level::Problem, None),
+        ];
+        for (unusable, level, remedy) in table {
+            let facts = Facts {
+                unusable: Some(unusable),
+                ..bare()
+            };
+            let finding = check(&facts).pop().unwrap();
+            assert_eq!((finding.id, finding.level), ("conf", level));
+            assert_eq!(finding.remedy.as_deref(), remedy);
+        }
+    }
+
+    #[test]
+    fn what_a_file_lacks_isnt_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Error::new(crate::error::Status::Failed, "no");
+        let text = dir.path().join("text");
+        fs::write(&text, "nonsense").unwrap();
+        let content = Unusable::of(&text, &error);
+        assert!(matches!(content, Unusable::Content(_)));
+        for place in [dir.path().to_owned(), text.join("below")] {
+            let place = Unusable::of(&place, &error);
+            assert!(matches!(place, Unusable::Place(_)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_says_more_isnt_switched_off() {
+        let lines = |text: &str| binfmt_d::parse(text);
+        let rule = r":theirs:M::\x7f:\xff:/usr/bin/x:F";
+        for (more, is_alone) in [("", true), (":other:E::x::/bin/x:", false)] {
+            let mut facts = bare();
+            let path = PathBuf::from("/usr/lib/binfmt.d/a.conf");
+            facts.boot.files = vec![ConfFile {
+                path: path.clone(),
+                lines: lines(&format!("{rule}\n{more}\n")),
+                passes: false,
+            }];
+            assert_eq!(facts.switch_off(&path, |_| true).is_some(), is_alone);
+            assert_eq!(facts.switch_off(&path, |_| false), None);
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::commands::doctor::ctl::Ctl;
 use crate::commands::doctor::words::{plain, word};
 use crate::emulator::store::{DEFAULT_PREFIX, Store};
 use crate::platform::PLATFORMS;
@@ -51,8 +52,16 @@ enum Facts {
     },
 }
 
+/// From where it is looked at.
+struct Seen<'a> {
+    store: &'a Store,
+    ctl: &'a Ctl,
+    /// Whether paths mean here what they mean on the host.
+    sees_files: bool,
+}
+
 /// Whether SELinux lets containers run the emulators in use.
-pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
+pub fn check(survey: &Survey<'_>, store: &Store, ctl: &Ctl, sees_files: bool) -> Vec<Finding> {
     let runners: Vec<(&'static str, &Runner)> = PLATFORMS
         .iter()
         .filter_map(|platform| {
@@ -60,7 +69,12 @@ pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
             (!runner.native).then_some((platform.name, runner))
         })
         .collect();
-    judge(&read(Path::new(FS), &runners), store)
+    let seen = Seen {
+        store,
+        ctl,
+        sees_files,
+    };
+    judge(&read(Path::new(FS), &runners), &seen)
 }
 
 fn read(selinux: &Path, runners: &[(&'static str, &Runner)]) -> Facts {
@@ -154,7 +168,7 @@ fn has(vector: u32, permission: u32) -> bool {
     (1..=32).contains(&permission) && vector & (1 << (permission - 1)) != 0
 }
 
-fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
+fn judge(facts: &Facts, from: &Seen<'_>) -> Vec<Finding> {
     let (mls, emulators) = match facts {
         Facts::Absent => return vec![Finding::ok(ID, "there is no SELinux here")],
         Facts::Permissive => {
@@ -204,11 +218,12 @@ fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
     }
     labels
         .into_iter()
-        .map(|(label, together)| refused(label, &together, store, mls))
+        .map(|(label, together)| refused(label, &together, from, mls))
         .collect()
 }
 
-fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Finding {
+fn refused(label: &str, emulators: &[&Emulator], from: &Seen<'_>, mls: bool) -> Finding {
+    let store = from.store;
     let platforms: Vec<&str> = emulators.iter().map(|e| e.platform).collect();
     let denied = emulators.first().map_or(&[][..], |e| &e.denied);
     let finding = Finding::problem(
@@ -232,7 +247,11 @@ fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Fi
             .iter()
             .map(|name| name.trim_start_matches("linux/"))
             .collect();
-        finding.mend(format!("binfmtctl install --replace {}", names.join(" ")))
+        let replace = || {
+            from.ctl
+                .change(&format!("install --replace {}", names.join(" ")))
+        };
+        finding.mend_if(from.sees_files.then(replace).flatten())
     } else if !emulators.iter().all(ours) {
         let paths: Vec<String> = emulators.iter().map(|e| word(&e.path)).collect();
         finding.mend(format!("chcon {good} {}", paths.join(" ")))
@@ -270,8 +289,16 @@ mod tests {
                 mls: true,
                 emulators,
             },
-            store,
+            &seen(store, &Ctl::plain()),
         )
+    }
+
+    fn seen<'a>(store: &'a Store, ctl: &'a Ctl) -> Seen<'a> {
+        Seen {
+            store,
+            ctl,
+            sees_files: true,
+        }
     }
 
     #[test]
@@ -312,6 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_replaced_that_a_container_cant_see() {
+        let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
+        let unseen = Emulator {
+            at_path: false,
+            ..emulator(&store, &["execute"])
+        };
+        let facts = Facts::Asked {
+            mls: true,
+            emulators: vec![unseen],
+        };
+        let ctl = Ctl::plain();
+        let from = Seen {
+            sees_files: false,
+            ..seen(&store, &ctl)
+        };
+        assert_eq!(judge(&facts, &from)[0].remedy, None);
+    }
+
+    #[test]
     fn one_label_is_one_finding() {
         let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
         let bad = emulator(&store, &["read", "execute"]);
@@ -334,7 +380,7 @@ mod tests {
                 emulators: vec![emulator(&store, &[])],
             },
         ] {
-            let findings = judge(&facts, &store);
+            let findings = judge(&facts, &seen(&store, &Ctl::plain()));
             assert_eq!(findings.len(), 1, "{facts:?}");
             assert_eq!(findings[0].level, Level::Ok, "{facts:?}");
         }
