@@ -5,6 +5,7 @@
 //! also a host that isn't running.
 
 mod conf;
+mod foreign;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 use super::ctl::Ctl;
 use super::interpreter;
-use super::words::{option, quoted, word};
-use crate::binfmt::boot::binfmt_d::{self, ConfFile, Line};
+use super::words::{option, quoted};
+use crate::binfmt::boot::binfmt_d::{self, ConfFile};
 use crate::binfmt::boot::unit::Unit;
-use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, Source, openrc};
+use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, openrc};
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
@@ -229,7 +230,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         Init::Systemd => {
             findings.push(systemd(facts));
             findings.extend(support::check(facts));
-            findings.extend(foreign(facts));
+            findings.extend(foreign::check(facts));
         }
         Init::OpenRc => findings.push(openrc(facts)),
         Init::Other(_) => findings.push(other(facts)),
@@ -330,217 +331,5 @@ fn other(facts: &Facts) -> Finding {
     Finding::warning("init", what).seen_in("/proc/1/comm, /run")
 }
 
-/// Other people's files of which a rule can't be registered: then the service
-/// that applies them counts as failed.
-fn foreign(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "distribution";
-    let failing: Vec<&(Rule, Source)> = facts
-        .boot
-        .failing
-        .iter()
-        .filter(|(rule, _)| !facts.is_ours(rule))
-        .collect();
-    let files = facts
-        .boot
-        .files
-        .iter()
-        .filter(|file| file.path != facts.conf);
-    if failing.is_empty() {
-        let files: Vec<&ConfFile> = files.filter(|file| !file.lines.is_empty()).collect();
-        if files.is_empty() {
-            return Vec::new();
-        }
-        let rules: usize = files.iter().map(|file| file.rules().count()).sum();
-        let others: usize = files.iter().map(|file| file.others()).sum();
-        let what = format!(
-            "{} more files of binfmt.d are applied at boot: {rules} rules by magic, {others} others",
-            files.len()
-        );
-        return vec![Finding::ok(ID, what)];
-    }
-    failing
-        .into_iter()
-        .map(|(rule, source)| {
-            let fault = facts.faults.get(&rule.interpreter);
-            let what = format!(
-                "{} {}, so rule {} can't be registered and {} fails at boot",
-                rule.interpreter,
-                fault.map_or("can't be used", String::as_str),
-                rule.name,
-                source.unit
-            );
-            let fails = |rule: &Rule| {
-                facts
-                    .boot
-                    .failing
-                    .iter()
-                    .any(|(failing, _)| failing == rule)
-            };
-            Finding::warning(ID, what)
-                .seen_in(source.file.display().to_string())
-                .mend_if(facts.switch_off(&source.file, fails))
-        })
-        .collect()
-}
-
-impl Facts {
-    /// The command after which a file of somebody else's isn't applied any
-    /// more; `None` where more than such rules would go with it.
-    fn switch_off(&self, file: &Path, is_such: impl Fn(&Rule) -> bool) -> Option<String> {
-        let known = self.boot.files.iter().find(|known| known.path == file);
-        let alone = known.is_none_or(|known| {
-            known.lines.iter().all(|line| match line {
-                Line::Rule(rule) => is_such(rule),
-                Line::Other(_) => false,
-            })
-        });
-        alone.then(|| switch_off(file, self.covering.contains(file)))
-    }
-}
-
-/// The command after which a file isn't applied any more, nor another one of
-/// its name in its place.
-fn switch_off(file: &Path, is_covering: bool) -> String {
-    let path = word(file);
-    let name = file.file_name().unwrap_or_default();
-    let mask = word(&Path::new("/etc/binfmt.d").join(name));
-    let aside = quoted(&format!("{}.disabled", file.display()));
-    if file.starts_with("/var") {
-        format!("rm {path}")
-    } else if file.starts_with("/etc") && is_covering {
-        format!("mv {path} {aside} && ln -s /dev/null {mask}")
-    } else if file.starts_with("/etc") || (file.starts_with("/run") && !is_covering) {
-        format!("mv {path} {aside}")
-    } else {
-        format!("mkdir -p /etc/binfmt.d && ln -s /dev/null {mask}")
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_fits_the_place_of_its_file() {
-        let table = [
-            (
-                "/etc/binfmt.d/a.conf",
-                false,
-                "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled",
-            ),
-            (
-                "/etc/binfmt.d/a.conf",
-                true,
-                "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled && ln -s /dev/null /etc/binfmt.d/a.conf",
-            ),
-            (
-                "/run/binfmt.d/a.conf",
-                true,
-                "mkdir -p /etc/binfmt.d && ln -s /dev/null /etc/binfmt.d/a.conf",
-            ),
-            (
-                "/usr/lib/binfmt.d/a b.conf",
-                false,
-                "mkdir -p /etc/binfmt.d && ln -s /dev/null '/etc/binfmt.d/a b.conf'",
-            ),
-            ("/var/lib/binfmts/a", false, "rm /var/lib/binfmts/a"),
-        ];
-        for (file, is_covering, command) in table {
-            assert_eq!(switch_off(Path::new(file), is_covering), command);
-        }
-        let unmasked = |dir: &str| unmask("x.service", &Path::new(dir).join("x.service"));
-        let command = unmasked("/etc/systemd/system");
-        assert_eq!(command.as_deref(), Some("systemctl unmask x.service"));
-        assert_eq!(unmasked("/run/systemd/generator.early"), None);
-        assert_eq!(unmasked("/usr/lib/systemd/system"), None);
-    }
-
-    /// A host whose conf file isn't there, and that has no rules.
-    fn bare() -> Facts {
-        let init = Init::Other("sh".to_owned());
-        let conf = PathBuf::from("/nowhere/zz.conf");
-        Facts {
-            boot: Boot::read(Path::new("/nowhere"), &init, &conf),
-            init,
-            is_host: false,
-            conf,
-            present: false,
-            unusable: None,
-            prefix: "/opt/binfmtctl".into(),
-            rows: Vec::new(),
-            faults: BTreeMap::new(),
-            covering: BTreeSet::new(),
-            ctl: Ctl::plain(),
-        }
-    }
-
-    #[test]
-    fn a_container_is_told_to_ask_on_the_host() {
-        let mut facts = bare();
-        let told = |facts: &Facts| check(facts)[0].what.clone();
-        assert!(told(&facts).contains("on the host"), "{}", told(&facts));
-        facts.is_host = true;
-        assert!(
-            told(&facts).contains("/nowhere/zz.conf"),
-            "{}",
-            told(&facts)
-        );
-    }
-
-    #[test]
-    fn a_file_is_only_removed_for_what_it_says() {
-        let table = [
-            (
-                Unusable::Content("line 1".to_owned()),
-                Level::Problem,
-                Some("rm /nowhere/zz.conf"),
-            ),
-            (
-                Unusable::Forbidden("EACCES".to_owned()),
-                Level::Warning,
-                Some("sudo binfmtctl doctor"),
-            ),
-            (Unusable::Place("EISDIR".to_owned()), Level::Problem, None),
-        ];
-        for (unusable, level, remedy) in table {
-            let facts = Facts {
-                unusable: Some(unusable),
-                ..bare()
-            };
-            let finding = check(&facts).pop().unwrap();
-            assert_eq!((finding.id, finding.level), ("conf", level));
-            assert_eq!(finding.remedy.as_deref(), remedy);
-        }
-    }
-
-    #[test]
-    fn what_a_file_lacks_isnt_its_content() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = Error::new(crate::error::Status::Failed, "no");
-        let text = dir.path().join("text");
-        fs::write(&text, "nonsense").unwrap();
-        let content = Unusable::of(&text, &error);
-        assert!(matches!(content, Unusable::Content(_)));
-        for place in [dir.path().to_owned(), text.join("below")] {
-            let place = Unusable::of(&place, &error);
-            assert!(matches!(place, Unusable::Place(_)));
-        }
-    }
-
-    #[test]
-    fn a_file_that_says_more_isnt_switched_off() {
-        let lines = |text: &str| binfmt_d::parse(text);
-        let rule = r":theirs:M::\x7f:\xff:/usr/bin/x:F";
-        for (more, is_alone) in [("", true), (":other:E::x::/bin/x:", false)] {
-            let mut facts = bare();
-            let path = PathBuf::from("/usr/lib/binfmt.d/a.conf");
-            facts.boot.files = vec![ConfFile {
-                path: path.clone(),
-                lines: lines(&format!("{rule}\n{more}\n")),
-                passes: false,
-            }];
-            assert_eq!(facts.switch_off(&path, |_| true).is_some(), is_alone);
-            assert_eq!(facts.switch_off(&path, |_| false), None);
-        }
-    }
-}
+mod tests;
