@@ -114,9 +114,7 @@ fn advice(platforms: &[&PlatformReport], host: &str, is_root: bool) -> String {
         // Root is told what is missing by the reason itself.
         Cause::NotPermitted if is_root => String::new(),
         Cause::NotPermitted => "\n           -> ask as root".to_owned(),
-        _ if platforms.iter().any(is_companion) => {
-            "\n           -> binfmtctl doctor".to_owned()
-        }
+        _ if platforms.iter().any(is_companion) => "\n           -> binfmtctl doctor".to_owned(),
         // What install did already it won't mend.
         _ if platform.owner == Some(Owner::Binfmtctl) => {
             "\n           -> binfmtctl doctor".to_owned()

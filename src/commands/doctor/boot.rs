@@ -303,10 +303,9 @@ fn openrc(facts: &Facts) -> Finding {
         ),
     )
     .seen_in("/etc/runlevels");
-    let words = conf::words(facts.rows.iter());
-    let install = match words.is_empty() {
+    let install = match facts.rows.is_empty() {
         true => None,
-        false => facts.ctl.change(&format!("install {words}")),
+        false => facts.ctl.change(&conf::install(&facts.rows)),
     };
     let script = openrc::SCRIPT;
     finding.mend_if(install.map(|install| {
@@ -319,10 +318,13 @@ fn openrc(facts: &Facts) -> Finding {
 
 fn other(facts: &Facts) -> Finding {
     let init = &facts.init;
+    let install = facts.ctl.change(&facts.install());
+    let run = install.map(|command| format!(": have it run `{command}` then"));
     let what = match facts.is_host {
         true => format!(
-            "nothing on this host registers {} at boot (init system: {init}): have it run `binfmtctl install` then",
-            facts.conf.display()
+            "nothing on this host registers {} at boot (init system: {init}){}",
+            facts.conf.display(),
+            run.unwrap_or_default()
         ),
         false => format!(
             "this is a container ({init} is its PID 1), from which nothing lasts over a boot: run binfmtctl on the host"

@@ -243,7 +243,7 @@ fn names(rows: &[&Row]) -> String {
 }
 
 /// Platforms as commands take them.
-pub(super) fn words<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+fn words<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     joined(rows, " ", |name| {
         name.strip_prefix("linux/").unwrap_or(name)
     })
