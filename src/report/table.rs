@@ -14,6 +14,8 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const BOLD: Style = Style::new().bold();
+/// Hosts, and what their CPUs often run besides.
+const COMPANIONS: [(&str, &str); 2] = [("linux/amd64", "linux/386"), ("linux/arm64", "linux/arm")];
 const DIM: Style = Style::new().dimmed();
 
 /// Renders the document, with ANSI styles for whoever wants them.
@@ -64,6 +66,7 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
         visible(&host.kernel),
         of(Runs::Emulated)
     );
+    let is_root = nix::unistd::geteuid().is_root();
     for (reason, platforms) in failing(platforms) {
         let names: Vec<&str> = platforms.iter().copied().map(short_name).collect();
         // Writing to a String can't fail.
@@ -72,7 +75,7 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
             "{BAD}not run{BAD:#}    {}: {}{}",
             names.join(", "),
             visible(reason),
-            advice(&platforms)
+            advice(&platforms, host.platform, is_root)
         );
     }
     text
@@ -92,7 +95,7 @@ fn failing(platforms: &[PlatformReport]) -> Vec<(&str, Vec<&PlatformReport>)> {
 }
 
 /// What to do about platforms that fail for one reason.
-fn advice(platforms: &[&PlatformReport]) -> String {
+fn advice(platforms: &[&PlatformReport], host: &str, is_root: bool) -> String {
     // After a run that took them away, or failed at them, there is nothing
     // to suggest that the run hasn't said.
     if platforms.iter().any(|platform| platform.action.is_some()) {
@@ -105,8 +108,16 @@ fn advice(platforms: &[&PlatformReport]) -> String {
     let Some((platform, cause)) = platforms.first().and_then(|p| Some((p, p.cause?))) else {
         return String::new();
     };
+    // CPUs often run these by themselves, were a rule not in the way: then
+    // it should go, and no other one come. Doctor tries that.
+    let is_companion = |platform: &&PlatformReport| {
+        platform.handler.is_some() && COMPANIONS.contains(&(host, platform.platform))
+    };
     match cause {
+        // Root is told what is missing by the reason itself.
+        Cause::NotPermitted if is_root => String::new(),
         Cause::NotPermitted => "\n           -> ask as root".to_owned(),
+        _ if platforms.iter().any(is_companion) => "\n           -> binfmtctl doctor".to_owned(),
         // What install did already it won't mend.
         _ if platform.owner == Some(Owner::Binfmtctl) => {
             "\n           -> binfmtctl doctor".to_owned()
@@ -279,6 +290,21 @@ mod tests {
             action: None,
             rehearsal: None,
         }
+    }
+
+    #[test]
+    fn advice_never_opposes_doctors_nor_sends_root_to_root() {
+        let mut broken = platform("linux/386", Runs::No, Some("rule x is broken"));
+        broken.cause = Some(Cause::NoFixBinary);
+        broken.handler = Some("x".to_owned());
+        let on = |host: &str| advice(&[&broken], host, false);
+        assert!(on("linux/amd64").ends_with("-> binfmtctl doctor"));
+        assert!(on("linux/riscv64").ends_with("-> binfmtctl install 386"));
+        let mut closed = platform("linux/arm", Runs::No, Some("no /proc"));
+        closed.cause = Some(Cause::NotPermitted);
+        let by = |is_root| advice(&[&closed], "linux/amd64", is_root);
+        assert!(by(false).ends_with("-> ask as root"));
+        assert_eq!(by(true), "");
     }
 
     #[test]

@@ -391,6 +391,65 @@ fn a_file_with_a_missing_emulator_makes_the_service_fail() {
 }
 
 #[test]
+fn a_file_that_is_switched_off_brings_none_to_light() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    let missing = line("theirs", "/nowhere", "F").replace("\\xf3", "\\xf4");
+    for file in ["/usr/lib/binfmt.d/a.conf", "/etc/binfmt.d/a.conf"] {
+        machine.write(file, &missing);
+    }
+    machine.mends(
+        "distribution",
+        "warning",
+        "is missing",
+        "/etc/binfmt.d/a.conf",
+    );
+}
+
+#[test]
+fn a_file_without_mode_x_isnt_called_missing() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    machine.write("/etc/plain", "x");
+    machine.sh("chmod 644 /etc/plain").assert_exit(0);
+    let plain = line("theirs", "/etc/plain", "F").replace("\\xf3", "\\xf4");
+    machine.write("/etc/binfmt.d/a.conf", &plain);
+    machine.mends("distribution", "warning", "isn't executable", "a.conf");
+}
+
+#[test]
+fn a_rival_among_other_lines_is_left_to_whoever_wrote_them() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    machine.emulator("/usr/bin/theirs");
+    let rival = line("theirs", "/usr/bin/theirs", "F");
+    let file = "/etc/binfmt.d/zzz.conf";
+    machine.write(file, &format!("{rival}\n:jar:M::PK::/bin/true:\n"));
+    let remedy = machine.finds("order", "warning", "other things", file);
+    assert_eq!(remedy, None);
+    machine.write(file, &rival);
+    machine.mends("order", "warning", "theirs", file);
+}
+
+#[test]
+fn a_file_that_this_user_may_not_read_is_never_removed() {
+    let Some(machine) = Machine::with("riscv64") else {
+        return;
+    };
+    let script =
+        format!("chmod 000 {CONF}\nunshare --user --map-user=1000 \"$BINFMTCTL\" doctor --json");
+    let output = machine.sh(&script).json();
+    let findings = output["findings"].as_array().unwrap();
+    let found = findings.iter().find(|f| f["id"] == "conf").unwrap();
+    assert_eq!(found["level"], "warning", "{found}");
+    let remedy = text(&found["remedy"]);
+    assert!(remedy.starts_with("sudo binfmtctl doctor"), "{remedy}");
+}
+
+#[test]
 fn systemd_binfmt_masked() {
     let Some(machine) = Machine::with("riscv64") else {
         return;
