@@ -18,6 +18,7 @@ use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
+    binfmtctl::probe::wait_for_children();
     let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
     if let Some(dialect) = dialect::recognise(&program, &args) {
@@ -43,6 +44,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
             ..Reply::default()
         };
         return (console, answer.map(text));
+    }
+    if let Command::ClearUp { dir } = &cli.command {
+        commands::install::aftermath::clear_up(dir, std::io::stdin());
+        return (console, Ok(Reply::default()));
     }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
@@ -71,7 +76,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) | Command::Rehearse => Ok(Reply::default()),
+        Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
 }

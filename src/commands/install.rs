@@ -4,6 +4,8 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+pub mod aftermath;
+mod checks;
 mod dry_run;
 mod fetch;
 pub mod in_place;
@@ -11,6 +13,9 @@ mod plan;
 mod register;
 mod shelf;
 
+use std::path::PathBuf;
+
+use checks::require_null;
 use dry_run::Rehearsal;
 use plan::{Plan, Stored};
 use register::Registrar;
@@ -45,8 +50,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         return run.dry_run(&survey, pinned, &source);
     }
     let plan = run.plan(&survey, pinned);
-    let litter = context.store.litter(&survey.used_emulators())?;
-    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
+    if run.is_done(&survey, &plan)? {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -54,6 +58,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    require_null()?;
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -62,10 +67,10 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
-    let swept = swept.and_then(|_| context.store.unlock(lock));
+    let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
-    let (plan, changes) = done?;
-    swept?;
+    let (plan, mut changes) = done?;
+    changes.any |= swept?;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -110,6 +115,23 @@ impl Run<'_> {
             context: self.context,
             args: self.args,
             release,
+        }
+    }
+
+    /// Whether there is nothing to do, nor to clear up.
+    fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let litter = self.litter(&survey.used_emulators())?;
+        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
+    }
+
+    /// Files of the store that aren't in `used`; none where this user, who may
+    /// only rehearse, can't see any.
+    fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        match self.context.store.litter(used) {
+            Err(error) if self.args.dry_run && error.status() == Status::Permission => {
+                Ok(Vec::new())
+            }
+            litter => litter,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::emulator::directory::Directory;
 use crate::error::{Error, Result, Status};
 use crate::platform::{PLATFORMS, Platform};
 use crate::report::console::Console;
+use crate::report::plain::visible;
 use crate::report::{Document, ErrorReport};
 
 /// Its flags, in the order in which Go lists them.
@@ -66,15 +67,15 @@ pub(super) fn read<'a>(
     program: &str,
     args: &'a [String],
 ) -> Result<Option<Parsed<'a>>> {
-    let usage = || go_flags::usage(program, &FLAGS);
+    let usage = || go_flags::usage(&visible(program), &FLAGS);
     match go_flags::parse(&FLAGS, args) {
         Ok(parsed) => Ok(Some(parsed)),
         Err(Stop::Help) => {
-            console.say(&format!("{}\n{MORE}", usage()));
+            console.help(&format!("{}\n{MORE}", usage()));
             Ok(None)
         }
         Err(stop) => {
-            console.say(&usage());
+            console.help(&usage());
             Err(Error::new(Status::Usage, stop.to_string()).hint("see the flags above"))
         }
     }

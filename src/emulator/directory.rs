@@ -5,13 +5,12 @@
 //! answers for their bytes. What they are is read from those bytes, never from
 //! their names.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::elf;
 use crate::digest::Digest;
+use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
 
@@ -124,15 +123,8 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe of that name mustn't block.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it isn't a file"));
-    }
     let mut bytes = Vec::new();
+    let file = durable::open_file(path)?;
     file.take(LIMIT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

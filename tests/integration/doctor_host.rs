@@ -110,14 +110,16 @@ fn a_read_only_store_is_mended_wherever_it_comes_from() {
 }
 
 #[test]
-fn closed_user_namespaces_are_opened() {
+fn closed_user_namespaces_are_told_and_stay_closed() {
     let Some(world) = World::new() else { return };
     let closed = "echo 0 >/proc/sys/user/max_user_namespaces";
     finding(&doctor(&world, ""), "user-namespaces", "ok");
     world.sh(closed).assert_exit(0);
     assert_ne!(world.sh("unshare --user true").status, 0);
-    found_and_mended(&world, "", "user-namespaces", "warning");
-    world.sh("unshare --user true").assert_exit(0);
+    let closed = finding(&doctor(&world, ""), "user-namespaces", "ok");
+    let what = text(&closed["what"]);
+    assert!(what.contains("user.max_user_namespaces = 0"), "{what}");
+    assert!(closed["remedy"].is_null());
 }
 
 #[test]
@@ -278,10 +280,19 @@ fn a_socket_that_isnt_ours_to_ask_is_told_as_such() {
     let path = fake_docker(&world, "echo '{\"ServerErrors\":[\"no\"]}'", "exit 1");
     let before = format!("{path}; export DOCKER_HOST=unix://{}", socket.display());
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
-    let weak = "setpriv --bounding-set=-all --inh-caps=-all";
-    let output = world.sh(&format!("{before}; {weak} \"$BINFMTCTL\" doctor --json"));
-    let found = finding(&output, "docker", "warning");
-    assert_eq!(found["remedy"], "sudo binfmtctl doctor");
+    let refused = |as_whom: &str| {
+        let output = world.sh(&format!("{before}; {as_whom} \"$BINFMTCTL\" doctor --json"));
+        let found = finding(&output, "docker", "warning");
+        assert!(text(&found["evidence"]).contains("ermission"), "{found}");
+        found["remedy"].as_str().unwrap_or_default().to_owned()
+    };
+    let user = refused("unshare --user --map-user=1000");
+    assert!(user.starts_with("sudo binfmtctl doctor"), "{user}");
+    let prefix = world.prefix();
+    assert!(user.contains(&prefix.display().to_string()), "{user}");
+    // Nobody becomes root twice.
+    let root = refused("setpriv --bounding-set=-all --inh-caps=-all");
+    assert_eq!(root, "");
     drop(listener);
     let found = finding(&doctor(&world, &before), "docker", "warning");
     assert!(text(&found["evidence"]).contains("refused"));

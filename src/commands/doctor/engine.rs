@@ -18,7 +18,7 @@ use std::time::Duration;
 use self::ask::{Said, Silence, ask};
 use self::builder::Builder;
 use self::info::Info;
-use super::rules::with_remedy;
+use super::ctl::Ctl;
 use super::words::plain;
 use crate::host::{Host, Init};
 use crate::report::Finding;
@@ -57,12 +57,14 @@ struct Facts {
     heard: Heard,
     /// What starts this host's services calls the engine, before the verb and after it.
     service: Option<(&'static str, &'static str)>,
+    /// What asks again as root, for whoever isn't.
+    as_root: Option<String>,
     /// `uname -r` here.
     kernel: String,
 }
 
 /// Looks at Docker, where it is.
-pub fn check(host: &Host, survey: &Survey<'_>) -> Vec<Finding> {
+pub fn check(host: &Host, survey: &Survey<'_>, ctl: &Ctl) -> Vec<Finding> {
     let said = ask(&mut docker(&["info", "--format", "{{json .}}"]), LIMIT);
     let endpoint = match said {
         Err(Silence::Missing) => None,
@@ -72,6 +74,7 @@ pub fn check(host: &Host, survey: &Survey<'_>) -> Vec<Finding> {
         heard: understand(said, endpoint.as_deref()),
         service: service(host, endpoint.as_deref()),
         kernel: host.kernel.release.clone(),
+        as_root: ctl.as_root(),
     };
     judge(&facts, &survey.document(None).supported.unwrap_or_default())
 }
@@ -182,10 +185,37 @@ impl Facts {
         let (before, after) = self.service?;
         Some(format!("{before} {verb} {after}").trim_end().to_owned())
     }
+
+    fn unreached(
+        &self,
+        endpoint: &str,
+        cause: Option<&io::Error>,
+        said: &str,
+        mended: impl Fn(Finding, &str) -> Finding,
+    ) -> Finding {
+        let endpoint = plain(endpoint);
+        match cause {
+            Some(error) if error.kind() == io::ErrorKind::PermissionDenied => Finding::warning(
+                ENGINE,
+                format!("this user may not ask Docker's engine, so it isn't looked at: {endpoint}"),
+            )
+            .seen_in(format!("connect: {error}"))
+            .mend_if(self.as_root.clone()),
+            Some(error) => {
+                let what = format!("Docker is installed, and its engine doesn't run: {endpoint}");
+                let finding = Finding::warning(ENGINE, what).seen_in(format!("connect: {error}"));
+                mended(finding, "start")
+            }
+            None => {
+                let what = format!("Docker's engine isn't reached: {endpoint}");
+                Finding::warning(ENGINE, what).seen_in(format!("docker info: {}", plain(said)))
+            }
+        }
+    }
 }
 
 fn judge(facts: &Facts, running: &[String]) -> Vec<Finding> {
-    let mended = |finding, verb: &str| with_remedy(finding, facts.service(verb));
+    let mended = |finding: Finding, verb: &str| finding.mend_if(facts.service(verb));
     let (info, builder) = match &facts.heard {
         Heard::NoClient => return vec![Finding::ok(ENGINE, "there is no Docker here")],
         Heard::Nothing(why) => {
@@ -197,7 +227,7 @@ fn judge(facts: &Facts, running: &[String]) -> Vec<Finding> {
             endpoint,
             cause,
             said,
-        } => return vec![unreached(endpoint, cause.as_ref(), said, mended)],
+        } => return vec![facts.unreached(endpoint, cause.as_ref(), said, mended)],
         Heard::Engine(info, _) if info.podman => {
             let what = "docker is Podman here, which uses the kernel's rules as they are";
             return vec![Finding::ok(ENGINE, what).seen_in("docker info")];
@@ -237,32 +267,6 @@ fn judge(facts: &Facts, running: &[String]) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn unreached(
-    endpoint: &str,
-    cause: Option<&io::Error>,
-    said: &str,
-    mended: impl Fn(Finding, &str) -> Finding,
-) -> Finding {
-    let endpoint = plain(endpoint);
-    match cause {
-        Some(error) if error.kind() == io::ErrorKind::PermissionDenied => Finding::warning(
-            ENGINE,
-            format!("this user may not ask Docker's engine, so it isn't looked at: {endpoint}"),
-        )
-        .seen_in(format!("connect: {error}"))
-        .mend("sudo binfmtctl doctor"),
-        Some(error) => {
-            let what = format!("Docker is installed, and its engine doesn't run: {endpoint}");
-            let finding = Finding::warning(ENGINE, what).seen_in(format!("connect: {error}"));
-            mended(finding, "start")
-        }
-        None => {
-            let what = format!("Docker's engine isn't reached: {endpoint}");
-            Finding::warning(ENGINE, what).seen_in(format!("docker info: {}", plain(said)))
-        }
-    }
 }
 
 fn image_store(info: &Info, builder: Option<&Builder>) -> Finding {

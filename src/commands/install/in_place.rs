@@ -6,6 +6,8 @@
 //! the instance does. The plan, the checks and the proof are install's own.
 //! Rules that are to go stay until those that replace them are proved.
 
+mod conclude;
+mod order;
 mod removal;
 mod sight;
 mod terms;
@@ -14,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use order::{Argv0, Done, Every, Installed, Order, Outcome};
 pub use removal::{Fate, Removal, Removed};
 
+use super::checks::require_null;
 use super::plan::{Plan, Step, displaced};
 use super::register::Registrar;
-use super::{arm_is_missing, sum_up};
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Entry, Instance};
 use crate::commands::{Context, load_manifest};
-use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
 use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request};
@@ -36,100 +38,6 @@ use terms::InDirectory;
 /// How long to wait for another run; on a host that boots, several containers
 /// may do the same at once.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What is to be done.
-#[derive(Debug)]
-pub struct Order {
-    /// Where the emulators lie.
-    pub directory: Directory,
-    /// Rules to remove.
-    pub remove: Vec<Removal>,
-    /// Platforms to install, each of which has to run afterwards.
-    pub named: Vec<&'static Platform>,
-    /// Further platforms to install, as far as there are emulators.
-    pub every: Option<Every>,
-    /// Whether set-user-id programs get their rights (flag C).
-    pub credentials: bool,
-    /// Whether `argv[0]` is kept (flag P).
-    pub argv0: Argv0,
-    /// The manifest that known bytes are in; `None` means the built-in one.
-    pub manifest: Option<PathBuf>,
-}
-
-/// A set of platforms that nobody wrote down one by one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Every {
-    /// The set.
-    pub of: Request,
-    /// Whether each of them that has an emulator has to run afterwards; else
-    /// any one will do.
-    pub must_run: bool,
-}
-
-/// Whether a rule keeps `argv[0]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Argv0 {
-    /// Where kernel and emulator understand it.
-    WhereUnderstood,
-    /// In any case.
-    Kept,
-    /// Never.
-    NotKept,
-}
-
-/// What was done.
-#[derive(Debug)]
-pub struct Done {
-    /// The state of the host afterwards.
-    pub document: Document,
-    /// What became of the rules that were to go.
-    pub removed: Vec<Removed>,
-    /// What became of the platforms that were to run.
-    pub installed: Vec<Installed>,
-    /// What a person should know besides.
-    pub warnings: Vec<String>,
-    /// Why the asked state doesn't hold, when it doesn't.
-    pub failure: Option<Error>,
-}
-
-/// What became of a platform.
-#[derive(Debug)]
-pub struct Installed {
-    /// The platform.
-    pub platform: &'static Platform,
-    /// Whether it was one of a set.
-    pub of_set: bool,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What became of a platform that was to run.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It needs no emulator.
-    Native,
-    /// The rule of this name runs it already, and isn't to be replaced.
-    Kept(String),
-    /// Its rules are there already.
-    InPlace,
-    /// These rules were registered, for this emulator.
-    Registered {
-        /// Their names.
-        rules: Vec<String>,
-        /// The emulator's path.
-        interpreter: PathBuf,
-        /// Others' rules that are behind them now.
-        behind: Vec<String>,
-    },
-    /// It couldn't be made to run; why.
-    Failed(String),
-}
-
-impl Order {
-    fn changes(&self) -> bool {
-        !self.remove.is_empty() || !self.named.is_empty() || self.every.is_some()
-    }
-}
 
 /// Does what the order says; what of it failed is in the answer.
 pub fn run(context: &Context, order: &Order) -> Result<Done> {
@@ -225,6 +133,7 @@ impl Run<'_> {
         let ready = self
             .context
             .could_change()
+            .and_then(|()| require_null())
             .and_then(|()| self.context.instance())
             .and_then(|instance| Ok((lock(&instance)?, instance)));
         match ready {
@@ -369,133 +278,6 @@ impl Run<'_> {
             ));
         }
     }
-
-    fn conclude(&self, after: &Survey<'_>, mut log: Log) -> Done {
-        for installed in &mut log.installed {
-            let platform = installed.platform;
-            let error = match &installed.outcome {
-                Outcome::Failed(_) => continue,
-                _ if after.runs(platform) => continue,
-                Outcome::Registered { rules, .. } if are_gone(after, rules) => {
-                    self.not_held(platform)
-                }
-                _ => doesnt_run(platform),
-            };
-            installed.outcome = Outcome::Failed(error.reason());
-            self.count(platform, error, &mut log.failures);
-        }
-        let mut document = after.document(None);
-        for report in document.platforms.iter_mut().flatten() {
-            let of_platform = |one: &&Installed| one.platform.name == report.platform;
-            let installed = log.installed.iter().find(of_platform);
-            report.action = installed.map(|installed| installed.outcome.action());
-        }
-        document.changed = self.order.changes().then_some(log.changed);
-        let failure = self.failure(after, &log.installed, log.failures);
-        Done {
-            document,
-            warnings: match log.changed {
-                true => self.warnings(after, &log.removed),
-                false => Vec::new(),
-            },
-            removed: log.removed,
-            installed: log.installed,
-            failure,
-        }
-    }
-
-    /// The asked state doesn't hold: why.
-    fn failure(
-        &self,
-        after: &Survey<'_>,
-        installed: &[Installed],
-        mut failures: Failures,
-    ) -> Option<Error> {
-        let runs =
-            |platform: &&'static Platform| after.runs(platform) && !after.is_native(platform);
-        let nothing_runs = self
-            .order
-            .every
-            .as_ref()
-            .is_some_and(|every| !every.of.platforms().iter().any(runs));
-        let failed = |one: &Installed| matches!(one.outcome, Outcome::Failed(_));
-        let counts = installed
-            .iter()
-            .any(|one| failed(one) && (nothing_runs || self.must_run(one.platform)));
-        if let Some(error) = failures.everything {
-            if counts || nothing_runs || !self.order.remove.is_empty() {
-                return Some(error);
-            }
-            self.context.console.note(&error.line().to_string());
-        }
-        if !failures.removals.is_empty() {
-            return Some(failures.removals.swap_remove(0));
-        }
-        if nothing_runs {
-            failures.platforms.append(&mut failures.forgiven);
-        }
-        match sum_up(failures.platforms) {
-            None if nothing_runs => Some(self.terms.empty()),
-            failure => failure,
-        }
-    }
-
-    /// What doesn't last, and what engines will misunderstand.
-    fn warnings(&self, after: &Survey<'_>, removed: &[Removed]) -> Vec<String> {
-        let host = after.host_report();
-        let installs = !self.asked().is_empty();
-        let all = [
-            (
-                installs && host.instance == "userns",
-                "these rules are this user namespace's own, and go when it goes",
-            ),
-            (
-                installs && host.instance == "host" && host.held == Some(false),
-                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
-            ),
-            (
-                installs && arm_is_missing(after),
-                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too",
-            ),
-        ];
-        let applying = all.into_iter().filter(|(applies, _)| *applies);
-        let mut warnings: Vec<String> = applying.map(|(_, text)| text.to_owned()).collect();
-        let returns = |one: &&Removed| {
-            matches!(one.fate, Fate::Removed)
-                && after.desired.iter().any(|rule| rule.name == one.name)
-                && !after.entries.iter().any(|entry| entry.name == one.name)
-        };
-        for Removed { name, .. } in removed.iter().filter(returns) {
-            warnings.push(format!(
-                "warning: the rule {name} stands in {} and comes back at boot; `binfmtctl uninstall` takes it out",
-                self.context.conf.display()
-            ));
-        }
-        warnings
-    }
-
-    fn not_held(&self, platform: &Platform) -> Error {
-        Error::new(
-            Status::Failed,
-            format!("{} ran, and its rules are gone already", platform.name),
-        )
-        .because(format!(
-            "only this run had binfmt_misc mounted, at {}, and rules go with the last mount",
-            self.context.mount.display()
-        ))
-        .hint("mount it on the host first, `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc`, or run the container with --pid=host")
-    }
-}
-
-impl Outcome {
-    fn action(&self) -> Action {
-        match self {
-            Self::Native => Action::Native,
-            Self::Kept(_) | Self::InPlace => Action::Kept,
-            Self::Registered { .. } => Action::Installed,
-            Self::Failed(_) => Action::Failed,
-        }
-    }
 }
 
 /// Waits for another run to end, but not for ever.
@@ -515,17 +297,4 @@ fn is_for(entry: &Entry, platform: &Platform) -> bool {
     platform
         .targets()
         .any(|target| entry.matches(&Probe::of(target).image()))
-}
-
-fn are_gone(after: &Survey<'_>, rules: &[String]) -> bool {
-    let is_there = |rule: &String| after.entries.iter().any(|entry| entry.name == *rule);
-    !rules.iter().any(is_there)
-}
-
-fn doesnt_run(platform: &Platform) -> Error {
-    Error::new(
-        Status::Failed,
-        format!("{} was set up, but doesn't run", platform.name),
-    )
-    .hint("`binfmtctl doctor` says why")
 }

@@ -4,19 +4,17 @@
 //! program for this host, and to run each probe when it is started by hand;
 //! the rule may not match anything that has to stay native.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use super::checks::{check_emulator, check_rule, guard};
 use super::plan::{Step, Terms, displaced};
 use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule};
 use crate::commands::Context;
-use crate::emulator::elf;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
-use crate::probe::{self, Probe};
+use crate::probe;
 use crate::report::survey::Survey;
 
 /// What carries out the steps of a plan.
@@ -99,50 +97,4 @@ impl Step {
             .hint("`binfmtctl manifest show --json` lists what there is")
         })
     }
-}
-
-/// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-pub(super) fn check_emulator(
-    step: &Step,
-    path: &Path,
-    bytes: &Path,
-    host: &'static Platform,
-) -> Result<()> {
-    let mut head = Vec::new();
-    File::open(bytes)
-        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-        .attempt(|| format!("cannot read {}", bytes.display()))?;
-    elf::check(&head, host).map_err(|unfit| {
-        Error::new(
-            Status::Unsupported,
-            format!("cannot use {} for {}", path.display(), step.platform.name),
-        )
-        .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
-}
-
-/// Refuses a rule that would stop the host.
-pub(super) fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
-    guard.check(rule).map_err(|refusal| {
-        Error::new(
-            Status::Unsupported,
-            format!("refused to register {}", platform.name),
-        )
-        .because(refusal)
-    })
-}
-
-/// What must stay native: the programs of this host, and everything that
-/// looks like one.
-pub(super) fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
-    guard
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::commands::doctor::rules::with_remedy;
 use crate::commands::doctor::words::plain;
 use crate::platform::PLATFORMS;
 use crate::report::Finding;
@@ -147,7 +146,7 @@ pub fn judge(builder: &Builder, running: &[String], restart: Option<&str>) -> Ve
         _ => (None, "until it is stopped"),
     };
     let seen = "docker buildx inspect";
-    let mended = |finding: Finding| with_remedy(finding.seen_in(seen), restart.map(str::to_owned));
+    let mended = |finding: Finding| finding.seen_in(seen).mend_if(restart);
     let mut findings = Vec::new();
     if !dead.is_empty() {
         findings.push(mended(Finding::warning(

@@ -8,6 +8,7 @@ fn judged(heard: Heard, service: Option<(&'static str, &'static str)>) -> Vec<Fi
         heard,
         service,
         kernel: KERNEL.to_owned(),
+        as_root: Some("sudo binfmtctl doctor".to_owned()),
     };
     judge(&facts, &["linux/amd64".to_owned()])
 }

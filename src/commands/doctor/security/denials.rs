@@ -2,11 +2,13 @@
 //! log, or the audit daemon's where one takes it away from there.
 //!
 //! Ordinary users may often read neither; then nothing is said. Lines are
-//! somebody else's words: only their fields are looked at.
+//! somebody else's words: only their fields are looked at. What was refused
+//! before the emulator's file was changed or labelled anew is past.
 
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::libc;
@@ -29,12 +31,21 @@ const COMM: usize = 15;
 
 /// Whether a refusal concerns an emulator in use.
 pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
+    let interpreters: Vec<String> = TARGETS
+        .iter()
+        .flat_map(|target| survey.matching(target))
+        .map(|entry| entry.interpreter.clone())
+        .collect();
+    let stored = store.list().unwrap_or_default();
     let used = Used {
-        interpreters: TARGETS
+        changed: interpreters
             .iter()
-            .flat_map(|target| survey.matching(target))
-            .map(|entry| entry.interpreter.clone())
+            .cloned()
+            .chain(stored.iter().map(|path| path.display().to_string()))
+            .filter_map(|path| Some((changed(Path::new(&path))?, path)))
+            .map(|(time, path)| (path, time))
             .collect(),
+        interpreters,
         store: format!("{}/", store.prefix().display()),
     };
     let logs = [
@@ -54,6 +65,16 @@ struct Used {
     interpreters: Vec<String>,
     /// What our own paths begin with.
     store: String,
+    /// When the file of each was changed or labelled last.
+    changed: BTreeMap<String, Milliseconds>,
+}
+
+/// Since 1970.
+type Milliseconds = i64;
+
+fn changed(path: &Path) -> Option<Milliseconds> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000)
 }
 
 /// All records that are there now; each read gives one.
@@ -130,11 +151,26 @@ fn message(line: &str) -> &str {
 }
 
 /// Whether the line says that a security module refused something to an
-/// emulator, or to somebody who wanted to use one.
+/// emulator, or to somebody who wanted to use one; and that the emulator's
+/// file is still as it was then.
 fn is_refusal(line: &str, used: &Used) -> bool {
     let refused = line.contains("apparmor=\"DENIED\"")
         || (line.contains("avc:  denied ") && !line.contains("permissive=1"));
-    refused && fields(line).any(|value| is_emulator(value, used))
+    let is_past = |value: &str| match (time(line), used.changed.get(value)) {
+        (Some(time), Some(changed)) => time < *changed,
+        _ => false,
+    };
+    refused && fields(line).any(|value| is_emulator(value, used)) && !fields(line).any(is_past)
+}
+
+/// The time in `audit(1700000000.123:45)`.
+fn time(line: &str) -> Option<Milliseconds> {
+    let (_, rest) = line.split_once("audit(")?;
+    let (seconds, rest) = rest.split_once('.')?;
+    let (milliseconds, _) = rest.split_once(':')?;
+    let seconds: Milliseconds = seconds.parse().ok()?;
+    let milliseconds: Milliseconds = milliseconds.parse().ok()?;
+    seconds.checked_mul(1000)?.checked_add(milliseconds)
 }
 
 /// The quoted values that name a process or a file.
@@ -186,6 +222,7 @@ mod tests {
         Used {
             interpreters: vec![String::new(), interpreter.to_owned()],
             store: "/opt/binfmtctl/".to_owned(),
+            changed: BTreeMap::new(),
         }
     }
 
@@ -229,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_changed_since_is_past() {
+        let path = "/usr/bin/qemu-aarch64-static";
+        for (changed, expected) in [(1_700_000_000_122, true), (1_700_000_000_124, false)] {
+            let mut used = used(path);
+            used.changed.insert(path.to_owned(), changed);
+            assert_eq!(is_refusal(SELINUX, &used), expected, "{changed}");
+        }
+    }
+
+    #[test]
     fn a_log_that_cant_be_read_is_no_fault() {
         assert_eq!(judge(&[], &used(""))[0].level, Level::Ok);
         let missing = Path::new("/nowhere");
@@ -238,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_log_makes_it_panic(
-            log in "(.*(apparmor=\"DENIED\"|avc:  denied ).{0,9} (comm|name|path)=\".*\"?\n){0,4}",
+            log in "((audit\\([0-9.]{0,25}:)?.*(apparmor=\"DENIED\"|avc:  denied ).{0,9} (comm|name|path)=\".*\"?\n){0,4}",
             interpreter: String,
         ) {
             judge(&[(KERNEL_LOG, log)], &used(&interpreter));

@@ -5,14 +5,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 use procfs::process::MountInfo;
 
-use crate::commands::doctor::words::word;
+use crate::commands::doctor::ctl::Ctl;
+use crate::commands::doctor::words::{unescaped, word};
 use crate::report::Finding;
 
 const TMP: &str = "noexec-tmp";
@@ -62,36 +62,12 @@ fn find(mountinfo: &str, id: i32) -> Option<Mount> {
         .find(|mount| mount.mnt_id == id)?;
     let all_read_only = mount.super_options.contains_key("ro");
     Some(Mount {
-        point: unescape(&mount.mount_point),
+        point: unescaped(&mount.mount_point),
         fs_type: mount.fs_type,
         noexec: mount.mount_options.contains_key("noexec"),
         read_only: all_read_only || mount.mount_options.contains_key("ro"),
         all_read_only,
     })
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(path: &Path) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_os_str().as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let octal = after
-            .get(..3)
-            .filter(|_| byte == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(escaped) => {
-                bytes.push(escaped);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
 }
 
 /// Whether programs can run from the directories for temporary files.
@@ -136,15 +112,15 @@ fn judge_temporary(dirs: &[(PathBuf, Mount)]) -> Vec<Finding> {
 }
 
 /// Whether emulators can be kept in the store, and run from it.
-pub fn store(prefix: &Path) -> Vec<Finding> {
+pub fn store(prefix: &Path, ctl: &Ctl) -> Vec<Finding> {
     let existing = prefix.ancestors().find(|dir| dir.exists());
     match existing.and_then(mount_of) {
-        Some(mount) => vec![judge_store(prefix, &mount)],
+        Some(mount) => vec![judge_store(prefix, &mount, ctl)],
         None => Vec::new(),
     }
 }
 
-fn judge_store(prefix: &Path, mount: &Mount) -> Finding {
+fn judge_store(prefix: &Path, mount: &Mount, ctl: &Ctl) -> Finding {
     let shown = prefix.display();
     if mount.noexec {
         Finding::problem(
@@ -155,11 +131,11 @@ fn judge_store(prefix: &Path, mount: &Mount) -> Finding {
         .mend(remount(mount, "bind,exec"))
     } else if mount.read_only {
         let remedy = if IMAGES.contains(&mount.fs_type.as_str()) {
-            "binfmtctl install --prefix /var/lib/binfmtctl".to_owned()
+            ctl.change_with_prefix("install", "/var/lib/binfmtctl")
         } else if mount.all_read_only {
-            remount(mount, "rw")
+            Some(remount(mount, "rw"))
         } else {
-            remount(mount, "bind,rw")
+            Some(remount(mount, "bind,rw"))
         };
         Finding::warning(
             STORE,
@@ -168,7 +144,7 @@ fn judge_store(prefix: &Path, mount: &Mount) -> Finding {
             ),
         )
         .seen_in(seen(mount, "ro"))
-        .mend(remedy)
+        .mend_if(remedy)
     } else {
         Finding::ok(STORE, format!("emulators can be kept in {shown}"))
     }
@@ -210,10 +186,6 @@ mod tests {
         assert!(mount(31).read_only && !mount(31).all_read_only);
         assert!(mount(32).all_read_only);
         assert_eq!(find(TEXT, 33), None);
-        assert_eq!(
-            unescape(Path::new("/\\134\\09\\1")),
-            Path::new("/\\\\09\\1")
-        );
         assert_eq!(mount_id("pos:\t0\nmnt_id:\t27\n"), Some(27));
     }
 
@@ -254,7 +226,7 @@ mod tests {
             ),
         ];
         for (id, level, remedy) in table {
-            let finding = judge_store(Path::new("/opt/binfmtctl"), &mount(id));
+            let finding = judge_store(Path::new("/opt/binfmtctl"), &mount(id), &Ctl::plain());
             assert_eq!(
                 (finding.level, finding.remedy.as_deref()),
                 (level, remedy),
@@ -272,7 +244,6 @@ mod tests {
         ) {
             find(&text, id);
             mount_id(&fdinfo);
-            unescape(Path::new(&text));
         }
     }
 }

@@ -18,8 +18,6 @@ struct Switches {
     clone: Option<u64>,
     /// kernel.apparmor_restrict_unprivileged_userns, Ubuntu's.
     apparmor: Option<u64>,
-    /// kernel.threads-max.
-    threads: Option<u64>,
 }
 
 /// Whether user namespaces can be made here.
@@ -36,47 +34,36 @@ fn read(sysctls: &Path) -> Switches {
         max: number("user/max_user_namespaces"),
         clone: number("kernel/unprivileged_userns_clone"),
         apparmor: number("kernel/apparmor_restrict_unprivileged_userns"),
-        threads: number("kernel/threads-max"),
     }
 }
 
 fn judge(switches: Switches, kernel: &Kernel) -> Finding {
-    let closed = |what: &str, name: &str, value: u64, good: u64| {
-        Finding::warning(ID, what)
-            .seen_in(format!("{name} = {value}"))
-            .mend(format!("sysctl -w {name}={good}"))
-    };
+    // Somebody closed them for a reason: nothing here opens them again.
+    let closed =
+        |what: &str, name: &str, value: u64| Finding::ok(ID, format!("{what} ({name} = {value})"));
     match switches {
-        Switches { max: Some(0), .. } => {
-            // The kernel's own default is half of the threads.
-            let good = switches.threads.map_or(4096, |threads| threads / 2).max(1);
-            closed(
-                "nobody can make user namespaces: `install` can't rehearse, and ordinary users' `status` can try no program",
-                "user.max_user_namespaces",
-                0,
-                good,
-            )
-        }
+        Switches { max: Some(0), .. } => closed(
+            "nobody can make user namespaces here, so `install` can't rehearse, and ordinary users' `status` can try no program",
+            "user.max_user_namespaces",
+            0,
+        ),
         Switches { clone: Some(0), .. } => closed(
-            "only root can make user namespaces: ordinary users' `status` can try no program",
+            "only root can make user namespaces here, so ordinary users' `status` can try no program",
             "kernel.unprivileged_userns_clone",
             0,
-            1,
         ),
         Switches {
             apparmor: Some(value @ 1..),
             ..
         } => closed(
-            "AppArmor lets ordinary users do nothing in user namespaces: their `status` can try no program",
+            "AppArmor lets ordinary users do nothing in user namespaces, so their `status` can try no program",
             "kernel.apparmor_restrict_unprivileged_userns",
             value,
-            0,
         ),
         Switches { max: None, .. } => Finding::ok(
             ID,
             "this kernel has no user namespaces; root doesn't need them",
-        )
-        .seen_in("/proc/sys/user/max_user_namespaces is missing"),
+        ),
         _ if !kernel.has_instances() => Finding::ok(
             ID,
             format!(
@@ -96,12 +83,11 @@ mod tests {
     use crate::report::Level;
 
     #[test]
-    fn each_switch_that_closes_them_is_named_with_the_command_that_opens_them() {
+    fn a_switch_that_closes_them_is_named_and_left_as_it_is() {
         let open = Switches {
             max: Some(9),
             clone: Some(1),
             apparmor: Some(0),
-            threads: Some(1000),
         };
         let new = Kernel::parse("6.12.0");
         let table = [
@@ -120,27 +106,28 @@ mod tests {
                     max: Some(0),
                     ..open
                 },
-                Some("sysctl -w user.max_user_namespaces=500"),
+                Some("(user.max_user_namespaces = 0)"),
             ),
             (
                 Switches {
                     clone: Some(0),
                     ..open
                 },
-                Some("sysctl -w kernel.unprivileged_userns_clone=1"),
+                Some("(kernel.unprivileged_userns_clone = 0)"),
             ),
             (
                 Switches {
                     apparmor: Some(1),
                     ..open
                 },
-                Some("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+                Some("(kernel.apparmor_restrict_unprivileged_userns = 1)"),
             ),
         ];
-        for (switches, remedy) in table {
+        for (switches, named) in table {
             let finding = judge(switches, &new);
-            assert_eq!(finding.remedy.as_deref(), remedy, "{switches:?}");
-            assert_eq!(finding.level == Level::Warning, remedy.is_some());
+            assert_eq!((finding.level, finding.remedy), (Level::Ok, None));
+            assert!(finding.what.ends_with(named.unwrap_or("")), "{switches:?}");
+            assert_eq!(finding.what.contains(" = "), named.is_some());
         }
         let old = judge(open, &Kernel::parse("6.1.0"));
         assert!(old.level == Level::Ok && old.what.contains("6.7"));

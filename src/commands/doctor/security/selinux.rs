@@ -1,14 +1,15 @@
 //! SELinux: whether containers may run the emulators in use.
 //!
-//! A rule with flag F keeps the label of the emulator's inode, and a container
-//! that may not map it fails without a word, while the host's own programs
-//! run. Which labels are good is not guessed: the kernel is asked what the
+//! A rule with flag F keeps the emulator's inode, whose label counts as it is
+//! now; in a container that may not map it programs die of a segmentation
+//! fault, while the host's own run. Which labels are good is not guessed: the kernel is asked what the
 //! loaded policy lets `container_t` do, as security_compute_av(3) asks it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::commands::doctor::ctl::Ctl;
 use crate::commands::doctor::words::{plain, word};
 use crate::emulator::store::{DEFAULT_PREFIX, Store};
 use crate::platform::PLATFORMS;
@@ -51,8 +52,16 @@ enum Facts {
     },
 }
 
+/// From where it is looked at.
+struct Seen<'a> {
+    store: &'a Store,
+    ctl: &'a Ctl,
+    /// Whether paths mean here what they mean on the host.
+    sees_files: bool,
+}
+
 /// Whether SELinux lets containers run the emulators in use.
-pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
+pub fn check(survey: &Survey<'_>, store: &Store, ctl: &Ctl, sees_files: bool) -> Vec<Finding> {
     let runners: Vec<(&'static str, &Runner)> = PLATFORMS
         .iter()
         .filter_map(|platform| {
@@ -60,7 +69,12 @@ pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
             (!runner.native).then_some((platform.name, runner))
         })
         .collect();
-    judge(&read(Path::new(FS), &runners), store)
+    let seen = Seen {
+        store,
+        ctl,
+        sees_files,
+    };
+    judge(&read(Path::new(FS), &runners), &seen)
 }
 
 fn read(selinux: &Path, runners: &[(&'static str, &Runner)]) -> Facts {
@@ -154,7 +168,7 @@ fn has(vector: u32, permission: u32) -> bool {
     (1..=32).contains(&permission) && vector & (1 << (permission - 1)) != 0
 }
 
-fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
+fn judge(facts: &Facts, from: &Seen<'_>) -> Vec<Finding> {
     let (mls, emulators) = match facts {
         Facts::Absent => return vec![Finding::ok(ID, "there is no SELinux here")],
         Facts::Permissive => {
@@ -187,6 +201,12 @@ fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
             None => labels.push((&emulator.label, vec![emulator])),
         }
     }
+    if emulators.is_empty() {
+        return vec![Finding::ok(
+            ID,
+            "SELinux enforces, and no emulator is in use",
+        )];
+    }
     if labels.is_empty() {
         return vec![
             Finding::ok(
@@ -198,17 +218,18 @@ fn judge(facts: &Facts, store: &Store) -> Vec<Finding> {
     }
     labels
         .into_iter()
-        .map(|(label, together)| refused(label, &together, store, mls))
+        .map(|(label, together)| refused(label, &together, from, mls))
         .collect()
 }
 
-fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Finding {
+fn refused(label: &str, emulators: &[&Emulator], from: &Seen<'_>, mls: bool) -> Finding {
+    let store = from.store;
     let platforms: Vec<&str> = emulators.iter().map(|e| e.platform).collect();
     let denied = emulators.first().map_or(&[][..], |e| &e.denied);
     let finding = Finding::problem(
         ID,
         format!(
-            "SELinux doesn't let containers run the emulator of {}: it is labelled {}",
+            "SELinux doesn't let containers run the emulator of {}, which is labelled {}: their programs crash",
             platforms.join(", "),
             plain(label)
         ),
@@ -226,7 +247,11 @@ fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Fi
             .iter()
             .map(|name| name.trim_start_matches("linux/"))
             .collect();
-        finding.mend(format!("binfmtctl install --replace {}", names.join(" ")))
+        let replace = || {
+            from.ctl
+                .change(&format!("install --replace {}", names.join(" ")))
+        };
+        finding.mend_if(from.sees_files.then(replace).flatten())
     } else if !emulators.iter().all(ours) {
         let paths: Vec<String> = emulators.iter().map(|e| word(&e.path)).collect();
         finding.mend(format!("chcon {good} {}", paths.join(" ")))
@@ -242,114 +267,4 @@ fn refused(label: &str, emulators: &[&Emulator], store: &Store, mls: bool) -> Fi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Digest;
-    use crate::report::Level;
-    use proptest::prelude::*;
-
-    fn emulator(store: &Store, denied: &[&'static str]) -> Emulator {
-        Emulator {
-            platform: "linux/arm64",
-            path: store.path(&Digest::of(b""), "qemu-aarch64"),
-            at_path: true,
-            label: "system_u:object_r:container_file_t:s0:c3,c4".to_owned(),
-            denied: denied.to_vec(),
-        }
-    }
-
-    fn judged(store: &Store, emulators: Vec<Emulator>) -> Vec<Finding> {
-        judge(
-            &Facts::Asked {
-                mls: true,
-                emulators,
-            },
-            store,
-        )
-    }
-
-    #[test]
-    fn what_containers_may_not_map_is_a_problem_and_the_remedy_fits_its_place() {
-        let default = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
-        let other = Store::new(Path::new("/srv/e")).unwrap();
-        let distribution = Emulator {
-            path: "/usr/bin/qemu-aarch64-static".into(),
-            ..emulator(&default, &["execute"])
-        };
-        let gone = Emulator {
-            at_path: false,
-            ..distribution.clone()
-        };
-        let table = [
-            (
-                &default,
-                emulator(&default, &["execute"]),
-                "restorecon -RFv /opt/binfmtctl",
-            ),
-            (
-                &other,
-                emulator(&other, &["execute"]),
-                "chcon -R system_u:object_r:bin_t:s0 /srv/e/bin",
-            ),
-            (
-                &default,
-                distribution,
-                "chcon system_u:object_r:bin_t:s0 /usr/bin/qemu-aarch64-static",
-            ),
-            (&default, gone, "binfmtctl install --replace arm64"),
-        ];
-        for (store, emulator, remedy) in table {
-            let findings = judged(store, vec![emulator]);
-            assert_eq!(findings[0].level, Level::Problem);
-            assert_eq!(findings[0].remedy.as_deref(), Some(remedy));
-        }
-    }
-
-    #[test]
-    fn one_label_is_one_finding() {
-        let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
-        let bad = emulator(&store, &["read", "execute"]);
-        let findings = judged(&store, vec![bad.clone(), emulator(&store, &[]), bad]);
-        assert_eq!(findings.len(), 1);
-        let evidence = findings[0].evidence.as_deref().unwrap();
-        assert!(evidence.ends_with("container_t lacks { read execute }"));
-    }
-
-    #[test]
-    fn whoever_refuses_nothing_is_fine() {
-        let store = Store::new(Path::new(DEFAULT_PREFIX)).unwrap();
-        for facts in [
-            Facts::Absent,
-            Facts::Permissive,
-            Facts::Unconfined,
-            Facts::Silent("EACCES".to_owned()),
-            Facts::Asked {
-                mls: true,
-                emulators: vec![emulator(&store, &[])],
-            },
-        ] {
-            let findings = judge(&facts, &store);
-            assert_eq!(findings.len(), 1, "{facts:?}");
-            assert_eq!(findings[0].level, Level::Ok, "{facts:?}");
-        }
-    }
-
-    #[test]
-    fn the_kernels_answer_is_read() {
-        let answer = "12 ffffffff 0 ffffffff 7 0";
-        let vector = allowed(answer).unwrap();
-        assert!(has(vector, 2) && has(vector, 5));
-        assert!(!has(vector, 1) && !has(vector, 0) && !has(vector, 33));
-        assert_eq!(allowed("0 ffffffff 0 ffffffff 7 1"), Some(u32::MAX));
-        assert_eq!(allowed(""), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_makes_it_panic(answer: String, permission: u32) {
-            if let Some(vector) = allowed(&answer) {
-                has(vector, permission);
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::binfmt::Entry;
+use crate::commands::doctor::words::word;
 use crate::host::Kernel;
 use crate::report::Finding;
 
@@ -38,8 +39,8 @@ pub fn check(kernel: &Kernel, entries: &[Entry], mount: &Path) -> Vec<Finding> {
         )
         .seen_in(format!("{}/{INTEROP} is missing", mount.display()))
         .mend(format!(
-            "echo ':{INTEROP}:M::MZ::/init:PF' > {}/register",
-            mount.display()
+            "echo ':{INTEROP}:M::MZ::/init:PF' > {}",
+            word(&mount.join("register"))
         )),
         _ => match interop.find(|entry| !entry.enabled) {
             Some(off) => Finding::warning(
@@ -50,7 +51,7 @@ pub fn check(kernel: &Kernel, entries: &[Entry], mount: &Path) -> Vec<Finding> {
                 ),
             )
             .seen_in(format!("{}/{}", mount.display(), off.name))
-            .mend(format!("echo 1 > {}/{}", mount.display(), off.name)),
+            .mend(format!("echo 1 > {}", word(&mount.join(&off.name)))),
             None => Finding::ok(
                 ID,
                 "this is WSL: all distributions have the same rules; WSL's own are left alone",

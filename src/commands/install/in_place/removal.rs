@@ -104,7 +104,7 @@ impl Doom {
             .filter(|entry| pattern.matches(&entry.name));
         for entry in matching {
             match is_emulators(entry) {
-                true => self.doomed.push(entry.name.clone()),
+                true => self.doom(entry),
                 false => self.log(&entry.name, Fate::Kept(NO_EMULATOR.to_owned())),
             }
         }
@@ -114,7 +114,7 @@ impl Doom {
         let entry = survey.entries.iter().find(|entry| entry.name == name);
         if let Some(entry) = entry {
             match is_emulators(entry) {
-                true => self.doomed.push(name.to_owned()),
+                true => self.doom(entry),
                 false => {
                     let attempt = format!("cannot remove the rule {name}");
                     self.fail(
@@ -145,9 +145,16 @@ impl Doom {
     fn add_own<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>, terms: &InDirectory<'_>) {
         for entry in entries.filter(|entry| is_emulators(entry)) {
             match terms.is_own(entry) {
-                true => self.doomed.push(entry.name.clone()),
+                true => self.doom(entry),
                 false => self.log(&entry.name, Fate::Kept(NOT_OWN.to_owned())),
             }
+        }
+    }
+
+    fn doom(&mut self, entry: &Entry) {
+        match entry.has_exact_name() {
+            true => self.doomed.push(entry.name.clone()),
+            false => self.log(&entry.name, Fate::Kept("its name isn't text".to_owned())),
         }
     }
 
