@@ -18,13 +18,18 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let mut document = survey.document(listed);
     // Who names platforms wants to know more than a line about each.
     document.details = context.console.verbose || listed.is_some();
-    // What runs is known without the conf file.
-    if let Some(error) = &unusable {
-        context.console.note(&error.reason());
-    }
+    // What runs is known without the conf file; whoever may not read it isn't
+    // to blame.
+    let failure = match unusable {
+        Some(error) if error.status() == Status::Permission => {
+            context.console.note(&error.reason());
+            None
+        }
+        unusable => unusable,
+    };
     Ok(Reply {
         document: Some(document),
-        failure: unusable.filter(|error| error.status() != Status::Permission),
+        failure,
         text: None,
     })
 }

@@ -68,40 +68,38 @@ impl Survey<'_> {
     }
 
     fn explain_failure(&self, failure: &Failure, winner: Option<&Entry>) -> (Cause, String) {
-        let (name, interpreter) = winner.map_or(("", ""), |entry| {
-            (entry.name.as_str(), entry.interpreter.as_str())
-        });
+        let rule = winner.map_or_else(
+            || "what runs it, which isn't among the rules,".to_owned(),
+            |entry| format!("rule {}, {}", entry.name, entry.interpreter),
+        );
         match failure {
             Failure::NotPermitted(why) => (Cause::NotPermitted, why.clone()),
             Failure::TimedOut => (
                 Cause::Timeout,
-                format!(
-                    "{interpreter} of rule {name} didn't end within {} s",
-                    probe::LIMIT.as_secs()
-                ),
+                format!("{rule} didn't end within {} s", probe::LIMIT.as_secs()),
             ),
             Failure::NotTaken => self.explain_refusal(winner),
             Failure::InterpreterNotFound => match winner {
                 Some(entry) if !entry.known_flags().fix_binary => (
                     Cause::NoFixBinary,
-                    format!("rule {name} has no flag F, so containers don't find {interpreter}"),
+                    format!(
+                        "rule {} has no flag F, so containers don't find {}",
+                        entry.name, entry.interpreter
+                    ),
                 ),
                 _ => (
                     Cause::InterpreterMissing,
-                    format!("rule {name}: {interpreter} needs files that an empty root lacks"),
+                    format!("{rule} needs files that an empty root lacks"),
                 ),
             },
-            Failure::EmulatorFailed(how) => (
-                Cause::EmulatorFailed,
-                format!("rule {name}, {interpreter}: {how}"),
-            ),
+            Failure::EmulatorFailed(how) => (Cause::EmulatorFailed, format!("{rule}: {how}")),
             Failure::ArgumentsShifted(_) => {
                 let preserves = winner.is_some_and(|entry| entry.known_flags().preserve_argv0);
                 let flag = if preserves { "set" } else { "not set" };
                 (
                     Cause::EmulatorFailed,
                     format!(
-                        "rule {name}, {interpreter}: {failure}; flag P, which is {flag}, and this emulator don't agree"
+                        "{rule}: {failure}; flag P, which is {flag}, and this emulator don't agree"
                     ),
                 )
             }
