@@ -117,7 +117,7 @@ impl Context {
                 Status::Permission,
                 "this is a user namespace, from which the host's rules can't be changed",
             )
-            .hint("run it on the host, or give this namespace rules of its own with --userns (Linux 6.7 or later)"));
+            .hint("run it on the host, or give this namespace rules of its own with --userns or BINFMTCTL_USERNS=1 (Linux 6.7 or later)"));
         }
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.

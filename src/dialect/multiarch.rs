@@ -163,6 +163,7 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
                 rules,
                 interpreter,
                 behind,
+                ..
             } => {
                 let interpreter = interpreter.display();
                 say(&format!(

@@ -27,7 +27,7 @@ use crate::binfmt::{Entry, Instance};
 use crate::commands::{Context, load_manifest};
 use crate::emulator::manifest::Manifest;
 use crate::error::{Error, Result, Status};
-use crate::platform::{Platform, Request};
+use crate::platform::{PLATFORMS, Platform, Request};
 use crate::probe::Probe;
 use crate::report::survey::Survey;
 use crate::report::{Action, Document};
@@ -83,6 +83,8 @@ struct Log {
     removed: Vec<Removed>,
     installed: Vec<Installed>,
     failures: Failures,
+    /// Platforms that lost a rule.
+    lost: Vec<&'static Platform>,
     /// Whether the kernel was written to.
     changed: bool,
 }
@@ -97,6 +99,16 @@ struct Failures {
     platforms: Vec<(String, Error)>,
     /// Of platforms that needn't run.
     forgiven: Vec<(String, Error)>,
+}
+
+impl Failures {
+    fn add(&mut self, platform: &Platform, error: Error, must_run: bool) {
+        let failures = match must_run {
+            true => &mut self.platforms,
+            false => &mut self.forgiven,
+        };
+        failures.push((platform.name.to_owned(), error));
+    }
 }
 
 impl Run<'_> {
@@ -166,12 +178,12 @@ impl Run<'_> {
         );
 
         // What nothing comes in place of goes first.
-        let is_for = |name: &str, step: &Step| {
+        let is_steps = |name: &str, step: &Step| {
             let entry = survey.entries.iter().find(|entry| entry.name == name);
             entry.is_some_and(|entry| is_for(entry, step.platform))
         };
         log.changed |= doom.remove(instance, lock, |name| {
-            !plan.work().any(|step| is_for(name, step))
+            !plan.work().any(|step| is_steps(name, step))
         });
 
         let doomed = doom.names().to_vec();
@@ -191,6 +203,7 @@ impl Run<'_> {
                         .matching(step.platform.target())
                         .filter(|entry| !self.terms.is_own(entry) && !doomed.contains(&entry.name));
                     let outcome = Outcome::Registered {
+                        replaced: step.action == Some(Action::Replaced),
                         rules,
                         interpreter,
                         behind: behind.map(|entry| entry.name.clone()).collect(),
@@ -199,13 +212,24 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     let why = format!("{} can't be replaced", step.platform.name);
-                    doom.keep(|name| is_for(name, step), &why);
-                    self.log_failure(step, error, log);
+                    let stays = doom.keep(|name| is_steps(name, step), &why);
+                    self.log(step, Outcome::Failed(error.reason()), log);
+                    // A rule that was to go and didn't is no detail.
+                    let must_run = stays || self.must_run(step.platform);
+                    log.failures.add(step.platform, error, must_run);
                 }
             }
         }
         log.changed |= doom.remove(instance, lock, |_| true);
         log.removed = doom.finish(&mut log.failures.removals);
+        log.lost = PLATFORMS
+            .iter()
+            .filter(|platform| {
+                let went = |entry: &Entry| log.removed.iter().any(|one| one.went(&entry.name));
+                let mut entries = survey.entries.iter();
+                entries.any(|entry| is_for(entry, platform) && went(entry))
+            })
+            .collect();
         Ok(())
     }
 
@@ -235,19 +259,6 @@ impl Run<'_> {
             };
             self.log(step, outcome, log);
         }
-    }
-
-    fn log_failure(&self, step: &Step, error: Error, log: &mut Log) {
-        self.log(step, Outcome::Failed(error.reason()), log);
-        self.count(step.platform, error, &mut log.failures);
-    }
-
-    fn count(&self, platform: &'static Platform, error: Error, failures: &mut Failures) {
-        let failures = match self.must_run(platform) {
-            true => &mut failures.platforms,
-            false => &mut failures.forgiven,
-        };
-        failures.push((platform.name.to_owned(), error));
     }
 
     fn must_run(&self, platform: &'static Platform) -> bool {

@@ -391,6 +391,22 @@ fn of_all_those_are_installed_that_are_there() {
             after: &["qemu-riscv64@half POCF"],
             ..all
         },
+        // Unless the old one was to go, which then stays.
+        Row {
+            before: &["qemu-s390x=s390x@elsewhere F"],
+            line: "binfmt --uninstall qemu-* --install all",
+            env: "QEMU_BINARY_PATH={half}",
+            status: 1,
+            says: &[
+                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
+                "uninstalling: qemu-s390x kept: linux/s390x can't be replaced",
+                "installing: riscv64 OK",
+                "installing: s390x failed: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
+                "binfmtctl: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
+            ],
+            out: Out::State(&["riscv64", "s390x"]),
+            after: &["qemu-riscv64@half POCF", "qemu-s390x@elsewhere F"],
+        },
         // Unless one of them was named.
         Row {
             line: "binfmt --install all,s390x",
@@ -568,6 +584,21 @@ fn the_document_says_everything_that_ours_says() {
     assert_eq!(done["error"]["status"], 1);
     assert_eq!(by_platform(&done, "action")["linux/riscv64"], "installed");
     assert_eq!(by_platform(&done, "owner")["linux/riscv64"], "other");
+    scene.register("qemu-alpha=alpha@elsewhere F");
+    let line = "binfmt --uninstall qemu-alpha,qemu-s390x --install s390x";
+    let done = scene.run("", line).assert_exit(0).json();
+    let actions = by_platform(&done, "action");
+    assert_eq!(actions["linux/s390x"], "kept");
+    assert!(actions["linux/riscv64"].is_null());
+    scene.register("qemu-alpha=alpha@elsewhere F");
+    let done = scene
+        .run("", "binfmt --reset -p yes riscv64")
+        .assert_exit(0);
+    assert_eq!(done.stdout, "");
+    let done = scene.run("", "binfmt --uninstall qemu-* --install riscv64,s390x");
+    let actions = by_platform(&done.assert_exit(0).json(), "action");
+    assert_eq!(actions["linux/riscv64"], "replaced");
+    assert_eq!(actions["linux/s390x"], "installed");
     let ours = scene.world.ctl("status --json").assert_exit(0).json();
     let theirs = scene.run("", "binfmt").assert_exit(0).json();
     assert_eq!(ours, theirs);

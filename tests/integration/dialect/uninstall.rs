@@ -1,7 +1,7 @@
 //! What goes, and what doesn't: a platform's name means the rules of this
 //! tool's making, an entry's name or a pattern whoever's emulator it is.
 
-use super::scene::{Out, ROW, Row, Scene};
+use super::scene::{Out, ROW, Row, Scene, by_platform};
 
 /// This tool's, somebody else's, and rules that aren't emulators'.
 const BEFORE: [&str; 8] = [
@@ -112,6 +112,26 @@ fn a_platforms_name_means_this_tools_rules() {
             ..ROW
         },
     ]);
+}
+
+#[test]
+fn the_document_says_what_went() {
+    let Some(scene) = Scene::new() else { return };
+    BEFORE.iter().for_each(|rule| scene.register(rule));
+    let done = scene
+        .run("", "binfmt --uninstall qemu-*")
+        .assert_exit(0)
+        .json();
+    let actions = by_platform(&done, "action");
+    assert_eq!(actions["linux/riscv64"], "removed");
+    assert_eq!(actions["linux/s390x"], "removed");
+    assert!(actions["linux/arm64"].is_null());
+    assert_eq!(done["changed"], true);
+    let again = scene
+        .run("", "binfmt --uninstall qemu-*")
+        .assert_exit(0)
+        .json();
+    assert_eq!(again["changed"], false);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Whether the asked state holds afterwards, and what a person should know.
 
-use super::{Done, Failures, Installed, Log, Outcome, Run};
-use super::{Fate, Removed};
+use super::{Done, Failures, Installed, Log, Outcome, Removed, Run};
 use crate::commands::install::{arm_is_missing, sum_up};
 use crate::error::{Error, Status};
 use crate::platform::Platform;
+use crate::report::Action;
 use crate::report::survey::Survey;
 
 impl Run<'_> {
@@ -21,13 +21,18 @@ impl Run<'_> {
                 _ => doesnt_run(platform),
             };
             installed.outcome = Outcome::Failed(error.reason());
-            self.count(platform, error, &mut log.failures);
+            let must_run = self.must_run(platform);
+            log.failures.add(platform, error, must_run);
         }
         let mut document = after.document(None);
         for report in document.platforms.iter_mut().flatten() {
             let of_platform = |one: &&Installed| one.platform.name == report.platform;
             let installed = log.installed.iter().find(of_platform);
-            report.action = installed.map(|installed| installed.outcome.action());
+            let is_lost = log.lost.iter().any(|lost| lost.name == report.platform);
+            report.action = match installed {
+                Some(installed) => Some(installed.outcome.action()),
+                None => is_lost.then_some(Action::Removed),
+            };
         }
         document.changed = self.order.changes().then_some(log.changed);
         let failure = self.failure(after, &log.installed, log.failures);
@@ -100,7 +105,7 @@ impl Run<'_> {
         let applying = all.into_iter().filter(|(applies, _)| *applies);
         let mut warnings: Vec<String> = applying.map(|(_, text)| text.to_owned()).collect();
         let returns = |one: &&Removed| {
-            matches!(one.fate, Fate::Removed)
+            one.went(&one.name)
                 && after.desired.iter().any(|rule| rule.name == one.name)
                 && !after.entries.iter().any(|entry| entry.name == one.name)
         };

@@ -85,6 +85,8 @@ pub enum Outcome {
     InPlace,
     /// These rules were registered, for this emulator.
     Registered {
+        /// Whether others went for them.
+        replaced: bool,
         /// Their names.
         rules: Vec<String>,
         /// The emulator's path.
@@ -109,6 +111,7 @@ impl Outcome {
         match self {
             Self::Native => Action::Native,
             Self::Kept(_) | Self::InPlace => Action::Kept,
+            Self::Registered { replaced: true, .. } => Action::Replaced,
             Self::Registered { .. } => Action::Installed,
             Self::Failed(_) => Action::Failed,
         }

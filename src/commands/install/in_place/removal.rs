@@ -48,6 +48,13 @@ pub struct Removed {
     pub fate: Fate,
 }
 
+impl Removed {
+    /// Whether it is the rule of this name, and gone.
+    pub(super) fn went(&self, name: &str) -> bool {
+        self.name == name && matches!(self.fate, Fate::Removed)
+    }
+}
+
 /// What became of a rule that was to be removed.
 #[derive(Debug)]
 pub enum Fate {
@@ -180,11 +187,13 @@ impl Doom {
         self.doomed.is_empty()
     }
 
-    /// Leaves these rules as they are.
-    pub fn keep(&mut self, stays: impl Fn(&str) -> bool, why: &str) {
-        for name in self.take(stays) {
-            self.log(&name, Fate::Kept(why.to_owned()));
+    /// Leaves these rules as they are. Returns whether there are any.
+    pub fn keep(&mut self, stays: impl Fn(&str) -> bool, why: &str) -> bool {
+        let kept = self.take(stays);
+        for name in &kept {
+            self.log(name, Fate::Kept(why.to_owned()));
         }
+        !kept.is_empty()
     }
 
     /// These have gone when others came in their place.
