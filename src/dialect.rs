@@ -186,6 +186,18 @@ impl Settings {
     }
 }
 
+/// What counts as the run's failure in the end; it is told in any case.
+fn failure(console: &Console, lenient: bool, failure: Option<Error>) -> Option<Error> {
+    let failure = failure.map(run_time);
+    match (lenient, failure) {
+        (true, Some(error)) => {
+            console.error(&error);
+            None
+        }
+        (_, failure) => failure,
+    }
+}
+
 /// A failure at run time has one exit status.
 fn run_time(error: Error) -> Error {
     let one = Error::new(Status::Failed, error.reason());

@@ -13,7 +13,7 @@ pub(super) use options::is_own;
 use options::{Options, Wrong, parse};
 
 use super::list::{self, Asked};
-use super::{Settings, refuse_unknown, run_time};
+use super::{Settings, failure, refuse_unknown};
 use crate::commands::install::in_place::{
     self, Argv0, Done, Every, Fate, Order, Outcome, Removal, Removed,
 };
@@ -67,36 +67,30 @@ pub(super) fn run(
     settings: Settings,
     options: &Options,
 ) -> (Console, Result<Reply>) {
-    let asked = list::platforms(options.cpus.iter().map(String::as_str));
-    let order = match order(&settings, options, &asked) {
-        Ok(order) => order,
-        Err(error) => return (console, Err(run_time(error))),
-    };
     if options.persistent == Some(false) {
         console.note(
             "persistent no: the flag F is set all the same, since without it containers don't find the emulator",
         );
     }
+    let asked = list::platforms(options.cpus.iter().map(String::as_str));
+    let order = order(&settings, options, &asked);
     let lenient = settings.lenient;
-    let context = match settings.context(console, None) {
-        Ok(context) => context,
-        Err((console, error)) => return (console, Err(run_time(error))),
-    };
-    let failure = match in_place::run(&context, &order) {
-        Ok(done) => tell(&context, &asked, done),
-        Err(error) => Some(error),
-    };
-    let reply = match (lenient, failure.map(run_time)) {
-        (true, Some(error)) => {
-            context.console.error(&error);
-            Ok(Reply::default())
+    let (console, error) = match settings.context(console, None) {
+        Ok(context) => {
+            let error = match order.and_then(|order| in_place::run(&context, &order)) {
+                Ok(done) => tell(&context, &asked, done),
+                Err(error) => Some(error),
+            };
+            (context.console, error)
         }
-        (_, failure) => Ok(Reply {
-            failure,
-            ..Reply::default()
-        }),
+        Err((console, error)) => (console, Some(error)),
     };
-    (context.console, reply)
+    let failure = failure(&console, lenient, error);
+    let reply = Reply {
+        failure,
+        ..Reply::default()
+    };
+    (console, Ok(reply))
 }
 
 fn order(settings: &Settings, options: &Options, asked: &Asked) -> Result<Order> {

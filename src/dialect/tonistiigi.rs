@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::go_flags::{self, Flag, Kind, Parsed, Stop};
 use super::list::{self, Asked};
-use super::{Settings, refuse_unknown, run_time};
+use super::{Settings, failure, refuse_unknown};
 use crate::binfmt::instance::DEFAULT_MOUNT;
 use crate::commands::install::in_place::{
     self, Argv0, Done, Every, Fate, Installed, Order, Outcome, Removed,
@@ -106,25 +106,19 @@ pub(super) fn run(
     let context = match settings.context(console, mount) {
         Ok(context) => context,
         Err((console, error)) => {
-            return (console, document(Document::new(), Some(run_time(error))));
+            let failure = failure(&console, lenient, Some(error));
+            return (console, document(Document::new(), failure));
         }
     };
-    let (state, failure) = match order.and_then(|order| in_place::run(&context, &order)) {
+    let (state, error) = match order.and_then(|order| in_place::run(&context, &order)) {
         Ok(done) => tell(&context, &asked, done),
         Err(error) => {
             let state = in_place::state(&context, manifest.as_deref());
             (state.unwrap_or_else(|_| native(&context)), Some(error))
         }
     };
-    let failure = failure.map(run_time);
-    let reply = match (lenient, failure) {
-        (true, Some(error)) => {
-            context.console.error(&error);
-            document(state, None)
-        }
-        (_, failure) => document(state, failure),
-    };
-    (context.console, reply)
+    let failure = failure(&context.console, lenient, error);
+    (context.console, document(state, failure))
 }
 
 fn order(settings: &Settings, parsed: &Parsed<'_>, asked: &Asked) -> Result<Order> {
