@@ -140,13 +140,18 @@ impl Host {
 
     /// Debian's name for this architecture, by which releases are pinned.
     pub fn architecture(&self) -> Result<&'static str> {
-        self.platform.debian.ok_or_else(|| {
-            Error::new(
-                Status::Unsupported,
-                format!("no QEMU is packaged for {} hosts", self.platform.name),
-            )
-        })
+        architecture_of(self.platform)
     }
+}
+
+/// Debian's name for hosts of a platform, by which releases are pinned.
+pub fn architecture_of(platform: &Platform) -> Result<&'static str> {
+    platform.debian.ok_or_else(|| {
+        Error::new(
+            Status::Unsupported,
+            format!("no QEMU is packaged for {} hosts", platform.name),
+        )
+    })
 }
 
 /// Whether PID 1's mount namespace has the file system with this device

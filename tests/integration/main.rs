@@ -17,6 +17,7 @@ mod arguments;
 mod boot;
 mod check;
 mod doctor;
+mod extract;
 mod foreign;
 mod platforms;
 mod rehearsal;
