@@ -120,8 +120,12 @@ impl Host {
     /// Looks at the host.
     pub fn read() -> Result<Self> {
         let own = platform_of(Path::new("/proc/self/exe"));
-        let init = platform_of(Path::new("/proc/1/exe"));
-        let Some(platform) = init.or(own) else {
+        // To a program that it runs QEMU shows that program as /proc/self/exe
+        // and as /proc/PID/exe, where PID is its own: 1, in a container. The
+        // same links by these paths are the kernel's.
+        let running = platform_of(Path::new("/proc/thread-self/exe"));
+        let init = platform_of(Path::new("/proc/1/task/1/exe"));
+        let Some(platform) = init.or(running).or(own) else {
             return Err(Error::new(
                 Status::Unsupported,
                 "cannot tell this host's platform from /proc/1/exe or /proc/self/exe",

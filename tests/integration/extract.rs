@@ -111,7 +111,11 @@ fn what_isnt_pinned_or_isnt_a_host_is_refused() {
         ("--source distro", 2, "only pinned emulators"),
         ("--host all", 2, "--host all"),
         ("--host vax", 2, "unknown platform 'vax'"),
-        ("--host alpha", 5, "no QEMU is packaged for linux/alpha hosts"),
+        (
+            "--host alpha",
+            5,
+            "no QEMU is packaged for linux/alpha hosts",
+        ),
     ] {
         let to = world.path("to").display().to_string();
         let line = format!("manifest extract --to {to} {line}");
