@@ -91,13 +91,20 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
-    /// Say by the exit status alone whether platforms run: 0, or 3
+    /// Say by the exit status alone whether platforms run: 0, or 3; 4 if it can't be tried
     Check(CheckArgs),
     /// Find out why something doesn't run, or won't for long, and how to mend it
     Doctor(DoctorArgs),
     /// The other side of a rehearsal, for binfmtctl's own use
     #[command(hide = true)]
     Rehearse,
+    /// What clears up after a rehearsal, for binfmtctl's own use
+    #[command(hide = true)]
+    ClearUp {
+        /// The rehearsal's directory
+        #[arg(hide = true)]
+        dir: PathBuf,
+    },
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -168,7 +175,8 @@ pub struct Uninstall {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Platforms; none: those that container engines know, and every other one with a rule
+    /// Platforms, to see everything that is known of each; none: a line for each one that container
+    /// engines know or that has a rule
     #[arg(value_name = "PLATFORM")]
     pub platforms: Vec<String>,
     /// Which manifest.

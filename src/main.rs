@@ -17,6 +17,7 @@ use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
+    binfmtctl::probe::wait_for_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -41,6 +42,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
             ..Reply::default()
         };
         return (console, answer.map(text));
+    }
+    if let Command::ClearUp { dir } = &cli.command {
+        commands::install::aftermath::clear_up(dir, std::io::stdin());
+        return (console, Ok(Reply::default()));
     }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
@@ -69,7 +74,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) | Command::Rehearse => Ok(Reply::default()),
+        Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
 }

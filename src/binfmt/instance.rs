@@ -160,37 +160,19 @@ impl Instance {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.dir).attempt(attempt)? {
             let file = file.attempt(attempt)?;
-            let Ok(name) = file.file_name().into_string() else {
-                continue;
-            };
-            if matches!(name.as_str(), "register" | "status") {
+            // The kernel takes a name of any bytes.
+            let name = file.file_name();
+            if name == "register" || name == "status" {
                 continue;
             }
-            match self.entry(&name)? {
-                Some(entry) => entries.push(entry),
-                None => continue,
-            }
+            entries.extend(read_entry(&file.path(), &name.to_string_lossy())?);
         }
         Ok(entries)
     }
 
     /// One entry by its name.
     pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        let path = self.dir.join(name);
-        // An interpreter's path need not be UTF-8.
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.attempt(|| format!("cannot read {}", path.display()))?,
-        };
-        Entry::parse(name, &String::from_utf8_lossy(&bytes))
-            .map(Some)
-            .map_err(|error| {
-                Error::new(
-                    Status::Unsupported,
-                    format!("cannot understand {}", path.display()),
-                )
-                .because(error)
-            })
+        read_entry(&self.dir.join(name), name)
     }
 
     /// Registers a rule. It is the newest, so it wins from now on.
@@ -231,6 +213,23 @@ impl Instance {
             Err(error) => Err(refused(&path, error)),
         }
     }
+}
+
+fn read_entry(path: &Path, name: &str) -> Result<Option<Entry>> {
+    // An interpreter's path need not be UTF-8.
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.attempt(|| format!("cannot read {}", path.display()))?,
+    };
+    Entry::parse(name, &String::from_utf8_lossy(&bytes))
+        .map(Some)
+        .map_err(|error| {
+            Error::new(
+                Status::Unsupported,
+                format!("cannot understand {}", path.display()),
+            )
+            .because(error)
+        })
 }
 
 fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -4,15 +4,16 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+pub mod aftermath;
+mod checks;
 mod dry_run;
 mod fetch;
 mod plan;
 mod shelf;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use checks::{check_emulator, check_rule, guard, require_null};
 use dry_run::Rehearsal;
 use plan::{Plan, Step};
 
@@ -21,10 +22,9 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule, conf};
 use crate::cli::Install;
-use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::{self, Probe};
@@ -49,8 +49,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         return run.dry_run(&survey, pinned, &source);
     }
     let plan = run.plan(&survey, pinned);
-    let litter = context.store.litter(&survey.used_emulators())?;
-    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
+    if run.is_done(&survey, &plan)? {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -58,6 +57,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    require_null()?;
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -66,10 +66,10 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
-    let swept = swept.and_then(|_| context.store.unlock(lock));
+    let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
-    let (plan, changes) = done?;
-    swept?;
+    let (plan, mut changes) = done?;
+    changes.any |= swept?;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -107,6 +107,23 @@ impl Run<'_> {
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
         Plan::new(self.context, self.args, self.request, release, survey)
+    }
+
+    /// Whether there is nothing to do, nor to clear up.
+    fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let litter = self.litter(&survey.used_emulators())?;
+        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
+    }
+
+    /// Files of the store that aren't in `used`; none where this user, who may
+    /// only rehearse, can't see any.
+    fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        match self.context.store.litter(used) {
+            Err(error) if self.args.dry_run && error.status() == Status::Permission => {
+                Ok(Vec::new())
+            }
+            litter => litter,
+        }
     }
 
     /// The part that changes something, under the store's lock.
@@ -324,45 +341,4 @@ fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
 
 fn not_kept(error: Error) -> Error {
     error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist")
-}
-
-/// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
-    let mut head = Vec::new();
-    File::open(bytes)
-        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-        .attempt(|| format!("cannot read {}", bytes.display()))?;
-    elf::check(&head, host).map_err(|unfit| {
-        Error::new(
-            Status::Unsupported,
-            format!("cannot use {} for {}", path.display(), step.platform.name),
-        )
-        .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
-}
-
-/// Refuses a rule that would stop the host.
-fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
-    guard.check(rule).map_err(|refusal| {
-        Error::new(
-            Status::Unsupported,
-            format!("refused to register {}", platform.name),
-        )
-        .because(refusal)
-    })
-}
-
-/// What must stay native: the programs of this host, and everything that
-/// looks like one.
-fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
-    guard
 }

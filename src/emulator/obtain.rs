@@ -157,13 +157,18 @@ fn fetch_and_decode(
         .flat_map(|work| release.blocks_of(work.emulator))
         .collect();
     thread::scope(|scope| {
+        // Fewer than wanted do as well.
         let decoders: Vec<_> = (0..workers)
-            .map(|_| {
+            .map_while(|_| {
                 let receive = Arc::clone(&receive);
-                scope.spawn(move || decode_all(release, work, &receive))
+                let decode = move || decode_all(release, work, &receive);
+                thread::Builder::new().spawn_scoped(scope, decode).ok()
             })
             .collect();
         drop(receive);
+        if decoders.is_empty() {
+            return Err(no_thread());
+        }
         // The sender goes with the closure, and with it the decoders end.
         let fetched = fetch(
             release,
@@ -211,14 +216,18 @@ fn fetch(
         };
         // A thread of its own, since what a thread has given up is gone.
         let fetched = thread::scope(|scope| {
-            let ask = scope.spawn(|| {
+            let ask = || {
                 if !source.hands_over_to_another_user() {
                     drop_capabilities();
                 }
                 source.fetch(release, &wanted, &mut take)
-            });
-            ask.join()
-                .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching"))))
+            };
+            match thread::Builder::new().spawn_scoped(scope, ask) {
+                Ok(asking) => asking
+                    .join()
+                    .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching")))),
+                Err(error) => Err(Failure::Deliver(no_thread().because(error))),
+            }
         });
         match fetched {
             Ok(()) => return Ok(()),
@@ -324,6 +333,11 @@ fn drop_capabilities() {
         // verified all the same.
         let _ = caps::clear(None, set);
     }
+}
+
+fn no_thread() -> Error {
+    Error::new(Status::Failed, "cannot start a thread to fetch emulators")
+        .hint("let this user have more processes (ulimit -u)")
 }
 
 fn panicked(what: &str) -> Error {

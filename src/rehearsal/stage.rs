@@ -22,6 +22,7 @@ use nix::unistd::{chroot, getegid, geteuid, getppid};
 use super::{Answer, Line, Request, Verdict, by_name};
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Guard, Instance, Rule};
+use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Target;
 use crate::probe::{self, Failure, Probe};
@@ -64,7 +65,7 @@ fn perform(request: &Request) -> Result<Answer> {
     let emulators: Vec<io::Result<File>> = request
         .parts
         .iter()
-        .map(|part| File::open(&part.emulator))
+        .map(|part| durable::open_file(&part.emulator))
         .collect();
     let is_root = geteuid().is_root();
     enter_namespaces().map_err(|error| match why_closed(is_root) {

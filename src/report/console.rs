@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use anstream::ColorChoice;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::plain::visible;
 use super::{Document, ErrorReport, table};
 use crate::emulator::obtain::Event;
 use crate::error::{Error, IoContext, Result, Status};
@@ -85,10 +86,11 @@ impl Console {
         self.say(&format!("binfmtctl: {}", error.line()));
     }
 
+    /// Says it in one line.
     fn say(&self, text: &str) {
         let line = || {
             // A closed stderr leaves nobody to tell.
-            let _ = writeln!(anstream::stderr(), "{text}");
+            let _ = writeln!(anstream::stderr(), "{}", visible(text));
         };
         match self.bar.lock().ok().as_deref() {
             Some(Some(bar)) => bar.suspend(line),

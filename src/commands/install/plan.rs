@@ -1,7 +1,9 @@
 //! The plan: for each platform that is asked for, what has to be done, worked
 //! out from what was seen. Nothing is changed here.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use crate::binfmt::entry::Kind;
 use crate::binfmt::switch::Wanted;
@@ -10,8 +12,8 @@ use crate::cli::Install;
 use crate::commands::Context;
 use crate::emulator::manifest::Release;
 use crate::host::Kernel;
-use crate::platform::{Platform, Request, TARGETS};
-use crate::probe::Probe;
+use crate::platform::{Platform, Request, TARGETS, Target};
+use crate::probe::{Outcome, Probe, Runner};
 use crate::report::Action;
 use crate::report::survey::Survey;
 
@@ -102,6 +104,10 @@ impl Step {
             (Some(Action::Kept), Some(rule), _) => format!(
                 "runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)"
             ),
+            (Some(Action::Kept), _, Some(emulator)) if is_out_of_sight(emulator) => format!(
+                "in place, as far as this user can see ({} can't be seen); nothing to do",
+                emulator.display()
+            ),
             (Some(Action::Kept), ..) => "in place; nothing to do".to_owned(),
             (_, _, None) => format!("QEMU {qemu} has no emulator for it"),
             (Some(Action::Replaced), ..) => {
@@ -123,8 +129,7 @@ impl Step {
             self.action = Some(Action::Native);
             return;
         }
-        let foreign = survey
-            .winner(usual)
+        let foreign = runner(survey, usual)
             .filter(|entry| survey.runs(self.platform) && !survey.is_ours(entry));
         if let (Some(entry), false) = (foreign, replace) {
             self.action = Some(Action::Kept);
@@ -162,6 +167,16 @@ impl Step {
     }
 }
 
+/// The entry that runs the target. Where the kernel doesn't show which one ran,
+/// it is the first that the kernel asks.
+fn runner<'s>(survey: &'s Survey<'_>, target: &'static Target) -> Option<&'s Entry> {
+    let is_unseen = |outcome: &Outcome| outcome.runs() && outcome.runner.is_none();
+    match survey.outcome(target).is_some_and(is_unseen) {
+        true => survey.matching(target).find(|entry| entry.enabled),
+        false => survey.winner(target),
+    }
+}
+
 /// The rule that `wanted` asks for, under the name that it gets.
 fn rule_for(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Rule {
     let displaced = displaced(survey, wanted, replace);
@@ -178,7 +193,7 @@ fn is_in_place(survey: &Survey<'_>, wanted: &Wanted, rule: &Rule, replace: bool)
     let outcome = survey.outcome(wanted.target);
     let (Some(outcome), Some(entry)) = (
         outcome.filter(|outcome| outcome.runs()),
-        survey.winner(wanted.target),
+        runner(survey, wanted.target),
     ) else {
         return false;
     };
@@ -189,11 +204,25 @@ fn is_in_place(survey: &Survey<'_>, wanted: &Wanted, rule: &Rule, replace: bool)
         && entry.known_flags() == rule.flags
         && matches!(&entry.kind, Kind::Magic(pattern) if *pattern == rule.pattern);
     // The file at the path is the one that runs, and has the pinned bytes.
-    let bytes = outcome
-        .runner
-        .as_ref()
-        .is_none_or(|runner| survey.runs_promised_bytes(runner));
+    let bytes = outcome.runner.as_ref().is_none_or(|runner| {
+        survey.runs_promised_bytes(runner)
+            || (is_out_of_sight(&runner.interpreter) && may_be_promised(runner))
+    });
     alone && same && bytes
+}
+
+/// Whether what ran may have the bytes that its directory in our store is named
+/// after.
+fn may_be_promised(runner: &Runner) -> bool {
+    let dir = runner.interpreter.parent();
+    let found = runner.sha256().map(|sha256| sha256.to_string());
+    found.is_ok_and(|found| dir.is_some_and(|dir| dir.ends_with(found)))
+}
+
+/// Whether this user can't see the file, which says nothing against it.
+fn is_out_of_sight(path: &Path) -> bool {
+    let seen = fs::metadata(path);
+    seen.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// The entries that go once `wanted` is in place: ours for the same target,
@@ -203,6 +232,7 @@ pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> 
     let goes = |entry: &&Entry| {
         survey.is_ours(entry)
             || (replace
+                && entry.has_exact_name()
                 && !entry.name.starts_with("WSLInterop")
                 && !matches_others(entry, target.platform()))
     };

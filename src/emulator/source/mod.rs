@@ -147,11 +147,12 @@ pub fn candidates(
     choice: &Choice,
     release: &Release,
     mirror: Option<&str>,
+    apt: &Apt,
 ) -> Result<Vec<Box<dyn Source>>> {
     match choice {
         Choice::Auto => {
             let mut sources = urls(release, mirror)?;
-            sources.push(Box::new(Apt::pinned()));
+            sources.push(Box::new(apt.clone()));
             Ok(sources)
         }
         Choice::Https => {
@@ -163,7 +164,7 @@ pub fn candidates(
             }
             Ok(sources)
         }
-        Choice::Apt => Ok(vec![Box::new(Apt::pinned())]),
+        Choice::Apt => Ok(vec![Box::new(apt.clone())]),
         Choice::Distro => Ok(Vec::new()),
         Choice::Path(path) if path.is_dir() => {
             Ok(vec![Box::new(FileSource::in_dir(path, release)?)])
@@ -253,7 +254,7 @@ pub(crate) mod tests {
     }
 
     fn names(choice: &Choice, mirror: Option<&str>) -> Vec<String> {
-        let sources = candidates(choice, &release(b"", []), mirror).unwrap();
+        let sources = candidates(choice, &release(b"", []), mirror, &Apt::pinned()).unwrap();
         sources.iter().map(|source| source.name()).collect()
     }
 
@@ -285,9 +286,14 @@ pub(crate) mod tests {
             "https://",
             "https://a/?x=1",
         ] {
-            let error = candidates(&Choice::Auto, &release(b"", []), Some(mirror))
-                .err()
-                .unwrap();
+            let error = candidates(
+                &Choice::Auto,
+                &release(b"", []),
+                Some(mirror),
+                &Apt::pinned(),
+            )
+            .err()
+            .unwrap();
             assert_eq!(error.status(), Status::Usage, "{mirror}");
             assert!(error.reason().contains(mirror), "{error}");
         }
@@ -297,7 +303,9 @@ pub(crate) mod tests {
     fn https_without_any_url_says_so() {
         let mut release = release(b"", []);
         release.urls.clear();
-        let error = candidates(&Choice::Https, &release, None).err().unwrap();
+        let error = candidates(&Choice::Https, &release, None, &Apt::pinned())
+            .err()
+            .unwrap();
         assert!(error.line().to_string().contains("--mirror"), "{error}");
     }
 

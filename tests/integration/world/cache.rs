@@ -35,7 +35,7 @@ pub const PROGRAMS: [(&str, &str); 9] = [
 
 /// Where to look for a program: not every suite has every architecture, and a
 /// mirror that is being updated is out of step with itself for a while.
-const SUITES: [&str; 3] = ["trixie", "bookworm", "sid"];
+pub(super) const SUITES: [&str; 3] = ["trixie", "bookworm", "sid"];
 
 /// The pinned releases for this host that the tests use.
 pub fn releases() -> Vec<Release> {
@@ -118,13 +118,13 @@ pub fn binfmt_support() -> &'static Path {
     })
 }
 
-fn cached(name: &str) -> PathBuf {
+pub(super) fn cached(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&dir).expect("a directory in target/tmp");
     dir
 }
 
-fn lock(name: &str) -> Flock<File> {
+pub(super) fn lock(name: &str) -> Flock<File> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.lock"));
     let file = File::create(path).expect("a lock file");
     Flock::lock(file, FlockArg::LockExclusive)
@@ -184,13 +184,13 @@ fn fetch_support(architecture: &str, dir: &Path) -> Result<(), String> {
 }
 
 /// A scratch root in which apt knows one suite for one architecture.
-struct AptRoot {
+pub(super) struct AptRoot {
     dir: tempfile::TempDir,
     options: Vec<String>,
 }
 
 impl AptRoot {
-    fn new(suite: &str, architecture: &str) -> Result<Self, String> {
+    pub(super) fn new(suite: &str, architecture: &str) -> Result<Self, String> {
         let dir = super::directory();
         let root = dir.path().display().to_string();
         for sub in ["lists/partial", "cache/archives/partial", "download"] {
@@ -216,7 +216,7 @@ impl AptRoot {
         Ok(root)
     }
 
-    fn download(&self, spec: &str) -> Result<PathBuf, String> {
+    pub(super) fn download(&self, spec: &str) -> Result<PathBuf, String> {
         self.apt(&["download", spec])?;
         let files = fs::read_dir(self.dir.path().join("download"));
         let mut files = files.map_err(|error| error.to_string())?.flatten();
@@ -274,7 +274,7 @@ fn archive() -> String {
 }
 
 /// Runs a command that has to succeed; on failure, its last words.
-fn done(command: &mut Command) -> Result<(), String> {
+pub(super) fn done(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
