@@ -233,6 +233,8 @@ pub enum ManifestCommand {
         #[command(flatten)]
         manifest: ManifestFile,
     },
+    /// Write verified emulators into a directory, each as qemu-TARGET; register nothing
+    Extract(Extract),
     /// Write a manifest for these .deb packages to stdout
     Lock {
         /// Package files
@@ -248,6 +250,37 @@ pub enum ManifestCommand {
         #[arg(long, value_name = "VERSION")]
         default: Option<String>,
     },
+}
+
+/// `manifest extract`.
+#[derive(Debug, Args)]
+pub struct Extract {
+    /// Platforms; none: every platform that container engines know, but for the host's own
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The platform that the emulators are to run on [default: this host's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub host: Option<String>,
+    /// The QEMU version [default: the manifest's]
+    #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
+    pub qemu: Option<String>,
+    /// Where the bytes come from: auto, https, apt, a package file, or a directory with one
+    #[arg(
+        long,
+        env = "BINFMTCTL_SOURCE",
+        value_name = "SOURCE",
+        default_value = "auto"
+    )]
+    pub source: String,
+    /// A mirror to try first, http or https
+    #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestFile,
 }
 
 #[cfg(test)]

@@ -43,6 +43,16 @@ impl Staged {
         })
     }
 
+    /// Claims room for `size` bytes: better none before a download than after.
+    pub fn reserve(&self, size: u64) -> Result<()> {
+        nix::fcntl::posix_fallocate(self.file(), 0, size as i64)
+            .or_else(|errno| match errno {
+                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
+                errno => Err(errno),
+            })
+            .attempt(|| format!("cannot make room for {} ({size} bytes)", self.to.display()))
+    }
+
     /// The open file, for reading and writing.
     pub fn file(&self) -> &File {
         self.file.as_file()

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,7 +18,7 @@ use caps::CapSet;
 use super::decode::decode;
 use super::manifest::{Emulator, Release};
 use super::source::{Failure, Source};
-use super::store::Store;
+use super::store::{Store, program_digest};
 use crate::digest::Digest;
 use crate::durable::Staged;
 use crate::error::{Error, IoContext, Result, Status};
@@ -49,7 +49,7 @@ pub enum Event<'a> {
     /// An emulator got its name.
     Stored {
         /// Its path.
-        path: &'a std::path::Path,
+        path: &'a Path,
     },
 }
 
@@ -83,6 +83,41 @@ pub fn obtain(
             work.push(Work { emulator, staged });
         }
     }
+    deliver(release, work, sources, observe)
+}
+
+/// Writes the emulators into a directory, each under the name that it usually
+/// has, for hosts of whatever architecture. Ones that are there already, with
+/// the right bytes, cost nothing; any other file of that name is replaced.
+pub fn extract(
+    dir: &Path,
+    release: &Release,
+    emulators: &[&Emulator],
+    sources: &[Box<dyn Source>],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Vec<PathBuf>> {
+    let mut work = Vec::new();
+    let mut paths = Vec::new();
+    for emulator in emulators {
+        let path = dir.join(binary(emulator));
+        if program_digest(&path)? != Some(emulator.sha256) {
+            let staged = Staged::create(&path)?;
+            staged.reserve(emulator.size)?;
+            work.push(Work { emulator, staged });
+        }
+        paths.push(path);
+    }
+    deliver(release, work, sources, observe)?;
+    Ok(paths)
+}
+
+/// Fetches, verifies and names what is missing.
+fn deliver(
+    release: &Release,
+    work: Vec<Work<'_>>,
+    sources: &[Box<dyn Source>],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
     if work.is_empty() {
         return Ok(());
     }

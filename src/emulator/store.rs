@@ -93,20 +93,8 @@ impl Store {
     /// Whether the file at this path in the store has the bytes that its name
     /// promises. A damaged one counts as absent.
     pub fn is_sound(&self, path: &Path) -> Result<bool> {
-        let file = match open_plain(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            error => error.attempt(|| format!("cannot read {}", path.display()))?,
-        };
-        let metadata = file
-            .metadata()
-            .attempt(|| format!("cannot read {}", path.display()))?;
-        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
-            return Ok(false);
-        }
-        let (found, _) =
-            Digest::of_reader(file).attempt(|| format!("cannot read {}", path.display()))?;
-        Ok(self.digest_of_path(path) == Some(found))
+        let digest = program_digest(path)?;
+        Ok(digest.is_some() && digest == self.digest_of_path(path))
     }
 
     /// Refuses a place in which the store couldn't be kept, or from which
@@ -167,15 +155,8 @@ impl Store {
 
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
-        let path = self.path(sha256, binary);
-        let staged = Staged::create(&path)?;
-        // Claims the space now: better no room before the download than after.
-        nix::fcntl::posix_fallocate(staged.file(), 0, size as i64)
-            .or_else(|errno| match errno {
-                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
-                errno => Err(errno),
-            })
-            .attempt(|| format!("cannot make room for {} ({size} bytes)", path.display()))?;
+        let staged = Staged::create(&self.path(sha256, binary))?;
+        staged.reserve(size)?;
         Ok(staged)
     }
 
@@ -260,6 +241,22 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The digest of an executable file's bytes; `None` where there is no such file.
+pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
+    let attempt = || format!("cannot read {}", path.display());
+    let file = match open_plain(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        error => error.attempt(attempt)?,
+    };
+    let metadata = file.metadata().attempt(attempt)?;
+    if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+        return Ok(None);
+    }
+    let (found, _) = Digest::of_reader(file).attempt(attempt)?;
+    Ok(Some(found))
 }
 
 /// Opens without following a link in the last place and without blocking on a pipe.

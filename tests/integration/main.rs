@@ -19,6 +19,7 @@ mod check;
 mod dialect;
 mod doctor;
 mod doctor_host;
+mod extract;
 mod foreign;
 mod leftovers;
 mod platforms;
