@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use anstream::ColorChoice;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::binfmt::instance::DEFAULT_MOUNT;
@@ -75,6 +76,17 @@ pub struct Global {
     pub userns: bool,
 }
 
+impl Global {
+    /// When to use colours, as the console is told.
+    pub fn colors(&self) -> ColorChoice {
+        match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+}
+
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -95,13 +107,20 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
-    /// Say by the exit status alone whether platforms run: 0, or 3
+    /// Say by the exit status alone whether platforms run: 0, or 3; 4 if it can't be tried
     Check(CheckArgs),
     /// Find out why something doesn't run, or won't for long, and how to mend it
     Doctor(DoctorArgs),
     /// The other side of a rehearsal, for binfmtctl's own use
     #[command(hide = true)]
     Rehearse,
+    /// What clears up after a rehearsal, for binfmtctl's own use
+    #[command(hide = true)]
+    ClearUp {
+        /// The rehearsal's directory
+        #[arg(hide = true)]
+        dir: PathBuf,
+    },
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -177,7 +196,8 @@ pub struct Uninstall {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Platforms; none: those that container engines know, and every other one with a rule
+    /// Platforms, to see everything that is known of each; none: a line for each one that container
+    /// engines know or that has a rule
     #[arg(value_name = "PLATFORM")]
     pub platforms: Vec<String>,
     /// Which manifest.
@@ -222,6 +242,8 @@ pub enum ManifestCommand {
         #[command(flatten)]
         manifest: ManifestFile,
     },
+    /// Write verified emulators into a directory, each as qemu-TARGET; register nothing
+    Extract(Extract),
     /// Write a manifest for these .deb packages to stdout
     Lock {
         /// Package files
@@ -237,6 +259,37 @@ pub enum ManifestCommand {
         #[arg(long, value_name = "VERSION")]
         default: Option<String>,
     },
+}
+
+/// `manifest extract`.
+#[derive(Debug, Args)]
+pub struct Extract {
+    /// Platforms; none: every platform that container engines know, but for the host's own
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The platform that the emulators are to run on [default: this host's]
+    #[arg(long = "for", value_name = "PLATFORM")]
+    pub host: Option<String>,
+    /// The QEMU version [default: the manifest's]
+    #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
+    pub qemu: Option<String>,
+    /// Where the bytes come from: auto, https, apt, a package file, or a directory with one
+    #[arg(
+        long,
+        env = "BINFMTCTL_SOURCE",
+        value_name = "SOURCE",
+        default_value = "auto"
+    )]
+    pub source: String,
+    /// A mirror to try first, http or https
+    #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestFile,
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! at all, found out without making one.
 
 use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 use tempfile::NamedTempFile;
@@ -40,6 +41,16 @@ impl Staged {
             file,
             to: to.to_owned(),
         })
+    }
+
+    /// Claims room for `size` bytes: better none before a download than after.
+    pub fn reserve(&self, size: u64) -> Result<()> {
+        nix::fcntl::posix_fallocate(self.file(), 0, size as i64)
+            .or_else(|errno| match errno {
+                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
+                errno => Err(errno),
+            })
+            .attempt(|| format!("cannot make room for {} ({size} bytes)", self.to.display()))
     }
 
     /// The open file, for reading and writing.
@@ -104,7 +115,7 @@ pub fn is_temporary(path: &Path) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// Makes a directory and its parents, each entry made to last.
+/// Makes a directory and its parents (0755), each entry made to last.
 pub fn make_dir(dir: &Path) -> Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -114,9 +125,23 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => {
-            made.attempt(|| format!("cannot create the directory {}", dir.display()))?;
+            // Whatever the umask: others read what lies there.
+            made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o755)))
+                .attempt(|| format!("cannot create the directory {}", dir.display()))?;
             sync_dir(above)
         }
+    }
+}
+
+/// Opens a file to read it, and nothing but a file: a pipe would be waited for.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it isn't a file")),
     }
 }
 
@@ -146,6 +171,20 @@ pub fn is_noexec(place: &Path) -> Result<bool> {
     statvfs(place)
         .map(|mount| mount.flags().contains(FsFlags::ST_NOEXEC))
         .attempt(|| format!("cannot look at {}", place.display()))
+}
+
+/// How many bytes this process could still write there, where the file system
+/// says so.
+pub fn free_space(place: &Path) -> Result<Option<u64>> {
+    // Its numbers are as wide on every host.
+    let found = rustix::fs::statvfs(place)
+        .map_err(io::Error::from)
+        .attempt(|| format!("cannot look at {}", place.display()))?;
+    let blocks = match geteuid().is_root() {
+        true => found.f_bfree,
+        false => found.f_bavail,
+    };
+    Ok((found.f_blocks > 0).then(|| blocks.saturating_mul(found.f_frsize)))
 }
 
 /// The directory itself, or the one nearest above it that is there.

@@ -134,8 +134,12 @@ impl Host {
     /// Looks at the host.
     pub fn read() -> Result<Self> {
         let own = platform_of(Path::new("/proc/self/exe"));
-        let init = platform_of(Path::new("/proc/1/exe"));
-        let Some(platform) = init.or(own) else {
+        // To a program that it runs QEMU shows that program as /proc/self/exe
+        // and as /proc/PID/exe, where PID is its own: 1, in a container. The
+        // same links by these paths are the kernel's.
+        let running = platform_of(Path::new("/proc/thread-self/exe"));
+        let init = platform_of(Path::new("/proc/1/task/1/exe"));
+        let Some(platform) = init.or(running).or(own) else {
             return Err(Error::new(
                 Status::Unsupported,
                 "cannot tell this host's platform from /proc/1/exe or /proc/self/exe",
@@ -161,13 +165,18 @@ impl Host {
 
     /// Debian's name for this architecture, by which releases are pinned.
     pub fn architecture(&self) -> Result<&'static str> {
-        self.platform.debian.ok_or_else(|| {
-            Error::new(
-                Status::Unsupported,
-                format!("no QEMU is packaged for {} hosts", self.platform.name),
-            )
-        })
+        architecture_of(self.platform)
     }
+}
+
+/// Debian's name for hosts of a platform, by which releases are pinned.
+pub fn architecture_of(platform: &Platform) -> Result<&'static str> {
+    platform.debian.ok_or_else(|| {
+        Error::new(
+            Status::Unsupported,
+            format!("no QEMU is packaged for {} hosts", platform.name),
+        )
+    })
 }
 
 /// Whether PID 1's mount namespace has the binfmt_misc with this device

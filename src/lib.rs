@@ -15,7 +15,8 @@
 //! machine is; [`emulator`] gets the bytes and never touches the kernel;
 //! [`binfmt`] and [`probe`] stand side by side and never touch the network;
 //! [`rehearsal`] tries rules where they do no harm; [`report`] says what was
-//! seen; [`commands`] are the verbs; [`cli`] is the command line.
+//! seen; [`commands`] are the verbs; [`cli`] is the command line, and
+//! [`dialect`] those of two other programs.
 
 pub mod error;
 
@@ -38,3 +39,4 @@ pub mod report;
 pub mod commands;
 
 pub mod cli;
+pub mod dialect;

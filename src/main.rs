@@ -7,9 +7,10 @@ use anstream::ColorChoice;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use binfmtctl::cli::{Cli, Color, Command};
+use binfmtctl::cli::{Cli, Command};
 use binfmtctl::commands::{self, Context, Reply};
-use binfmtctl::emulator::source::EmulatorDir;
+use binfmtctl::dialect;
+use binfmtctl::emulator::directory::Directory;
 use binfmtctl::emulator::store::Store;
 use binfmtctl::error::{Error, Result, Status};
 use binfmtctl::host::{Host, init_mounts};
@@ -19,17 +20,19 @@ use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
+    binfmtctl::probe::wait_for_children();
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
+    if let Some(dialect) = dialect::recognise(&program, &args) {
+        let (console, reply) = dialect::run(dialect, &program, &args);
+        return finish(&console, reply);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let global = &cli.global;
-    let colors = match global.color {
-        Color::Auto => ColorChoice::Auto,
-        Color::Always => ColorChoice::Always,
-        Color::Never => ColorChoice::Never,
-    };
-    let console = Console::new(global.json, global.quiet, global.verbose, colors);
+    let console = Console::new(global.json, global.quiet, global.verbose, global.colors());
     let (console, reply) = run(cli, console);
     finish(&console, reply)
 }
@@ -43,6 +46,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
             ..Reply::default()
         };
         return (console, answer.map(text));
+    }
+    if let Command::ClearUp { dir } = &cli.command {
+        commands::install::aftermath::clear_up(dir, std::io::stdin());
+        return (console, Ok(Reply::default()));
     }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
@@ -76,20 +83,16 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) | Command::Rehearse => Ok(Reply::default()),
+        Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
 }
 
 /// Takes this process to where it has to work. What it needs of where it is
 /// now comes along.
-fn enter(cli: &Cli) -> Result<Option<Arc<EmulatorDir>>> {
+fn enter(cli: &Cli) -> Result<Option<Arc<Directory>>> {
     let emulators = match &cli.command {
-        Command::Install(args) => args
-            .emulators
-            .as_deref()
-            .map(EmulatorDir::open)
-            .transpose()?,
+        Command::Install(args) => args.emulators.as_deref().map(Directory::hold).transpose()?,
         _ => None,
     };
     if cli.global.host {

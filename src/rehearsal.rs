@@ -10,13 +10,14 @@
 
 mod stage;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::Duration;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::binfmt::Rule;
@@ -190,19 +191,15 @@ fn ask(request: &Request, limit: Duration) -> Result<Answer> {
         // One that has ended already is told by its silence.
         let _ = input.write_all(&request);
     }
-    let (send, receive) = channel();
-    let output = player.0.stdout.take();
-    // It ends with the other process, at the latest when that is killed.
-    thread::spawn(move || {
-        let mut answer = Vec::new();
-        let read = output.map(|mut output| output.read_to_end(&mut answer));
-        // Nobody listens any more: the time is over.
-        let _ = send.send(read.map(|_| answer));
-    });
-    let Ok(answer) = receive.recv_timeout(limit) else {
+    let answer = match player.0.stdout.take() {
+        Some(output) => read_until(output, Instant::now() + limit)
+            .attempt(|| "cannot read the answer of a rehearsal".to_owned())?,
+        None => None,
+    };
+    let Some(answer) = answer else {
         return Err(impossible().because(format!("it took more than {} s", limit.as_secs())));
     };
-    serde_json::from_slice(&answer.unwrap_or_default()).map_err(|_| {
+    serde_json::from_slice(&answer).map_err(|_| {
         let ended = player.0.wait();
         impossible().because(match ended {
             Ok(status) => format!("it gave no answer and ended with {status}"),
@@ -211,9 +208,46 @@ fn ask(request: &Request, limit: Duration) -> Result<Answer> {
     })
 }
 
+/// Everything that comes before the end; `None` where that doesn't come in time.
+fn read_until(mut output: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], left);
+        match ready {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match output.read(&mut part)? {
+            0 => return Ok(Some(answer)),
+            length => answer.extend_from_slice(&part[..length]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_waited_for_as_long_as_it_may_take() {
+        let output = |script| {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", script]).stdout(Stdio::piped());
+            let mut child = shell.spawn().unwrap();
+            (child.stdout.take().unwrap(), Player(child))
+        };
+        let (quick, _player) = output("printf a; sleep 0.1; printf b");
+        let soon = Instant::now() + Duration::from_secs(20);
+        assert_eq!(read_until(quick, soon).unwrap().unwrap(), b"ab");
+        let (slow, _player) = output("printf a; exec sleep 60");
+        let soon = Instant::now() + Duration::from_millis(200);
+        assert_eq!(read_until(slow, soon).unwrap(), None);
+    }
 
     #[test]
     fn a_line_is_the_one_that_the_file_has() {

@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Kind};
-use super::rule::{Pattern, Rule};
+use super::rule::Rule;
 use crate::host::Init;
 use binfmt_d::{ConfFile, Line, Place};
 use support::Support;
@@ -143,7 +143,7 @@ impl Boot {
             return Some(namesake);
         }
         let mut newest_first = self.rules[position + 1..].iter().rev();
-        newest_first.find(|r| overlap(&r.rule.pattern, &rule.pattern))
+        newest_first.find(|r| r.rule.pattern.overlaps(&rule.pattern))
     }
 }
 
@@ -217,24 +217,6 @@ impl<'a> Registry<'a> {
             certain: certain && found,
         });
     }
-}
-
-/// Whether some file matches both.
-fn overlap(one: &Pattern, other: &Pattern) -> bool {
-    let bits = |pattern: &Pattern, at: usize| {
-        let i = at.checked_sub(pattern.offset)?;
-        let magic = *pattern.magic.get(i)?;
-        let mask = pattern
-            .mask
-            .as_ref()
-            .map_or(Some(&0xff), |mask| mask.get(i));
-        Some((magic, mask.copied().unwrap_or(0xff)))
-    };
-    let end = one.offset + one.magic.len();
-    (one.offset..end).all(|at| match (bits(one, at), bits(other, at)) {
-        (Some((a, mask_a)), Some((b, mask_b))) => (a ^ b) & mask_a & mask_b == 0,
-        _ => true,
-    })
 }
 
 /// Whether the kernel could start it.

@@ -16,6 +16,10 @@ const HEAD: &str = "\
 # Written by binfmtctl: change it with `binfmtctl install` and `binfmtctl uninstall`.
 ";
 
+/// The largest file that can be ours, in bytes: hundreds of the kernel's
+/// longest lines.
+const MAX_SIZE: u64 = 1 << 20;
+
 /// A line that isn't a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {error}")]
@@ -48,15 +52,29 @@ pub fn render(rules: &[Rule]) -> Result<String, RuleError> {
 
 /// The rules in the file at `path`; none where there is no file.
 pub fn read(path: &Path) -> Result<Vec<Rule>> {
-    let text = match std::fs::read_to_string(path) {
+    let invalid = || Error::new(Status::Invalid, format!("cannot use {}", path.display()));
+    let attempt = || format!("cannot read {}", path.display());
+    let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.attempt(|| format!("cannot read {}", path.display()))?,
+        metadata => metadata.attempt(attempt)?,
     };
+    // A pipe or a device would be read for ever. A link to /dev/null masks.
+    if metadata.len() > MAX_SIZE || !(metadata.is_file() || is_null(path)) {
+        return Err(invalid()
+            .because(format!("it isn't a file of at most {MAX_SIZE} bytes"))
+            .hint("move it away and run `binfmtctl install` again"));
+    }
+    let bytes = std::fs::read(path).attempt(attempt)?;
+    let text = String::from_utf8(bytes).map_err(|error| invalid().because(error))?;
     parse(&text).map_err(|error| {
-        Error::new(Status::Invalid, format!("cannot use {}", path.display()))
+        invalid()
             .because(error)
             .hint("mend the line, or remove the file and run `binfmtctl install` again")
     })
+}
+
+fn is_null(path: &Path) -> bool {
+    std::fs::canonicalize(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 /// Whether [`write()`] would change the file at `path`.
@@ -117,6 +135,27 @@ mod tests {
         assert!(write(&path, &[]).unwrap());
         assert!(!path.exists());
         assert_eq!(read(&path).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_invalid_and_not_read_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(path("binary"), b"\xff\xfe").unwrap();
+        let huge = std::fs::File::create(path("huge")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        for wrong in [
+            path("fifo"),
+            path("binary"),
+            path("huge"),
+            path(""),
+            "/dev/zero".into(),
+        ] {
+            let error = read(&wrong).unwrap_err();
+            assert_eq!(error.status(), Status::Invalid, "{}", error.line());
+        }
+        assert_eq!(read(Path::new("/dev/null")).unwrap(), []);
     }
 
     #[test]

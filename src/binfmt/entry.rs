@@ -17,7 +17,8 @@ pub enum Kind {
 /// One registered rule, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its file name in the instance.
+    /// Its file name in the instance; where that isn't UTF-8, only its
+    /// likeness, with U+FFFD in it.
     pub name: String,
     /// Whether it is switched on.
     pub enabled: bool,
@@ -42,27 +43,27 @@ pub enum EntryError {
 impl Entry {
     /// Reads the text of the entry called `name`.
     pub fn parse(name: &str, text: &str) -> Result<Self, EntryError> {
-        let mut lines = text.lines();
-        let enabled = match lines.next() {
-            Some("enabled") => true,
-            Some("disabled") => false,
+        let (state, text) = text.split_once('\n').unwrap_or((text, ""));
+        let enabled = match state {
+            "enabled" => true,
+            "disabled" => false,
             _ => return Err(EntryError::State),
         };
+        let (interpreter, lines) = split_interpreter(text);
         let mut entry = Self {
             name: name.to_owned(),
             enabled,
-            interpreter: String::new(),
+            interpreter: interpreter.to_owned(),
             flags: String::new(),
             kind: Kind::Other,
         };
         let mut offset = 0;
         let mut magic = None;
         let mut mask = None;
-        for line in lines {
+        for line in lines.lines() {
             let bad = || EntryError::Line(line.to_owned());
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
-                "interpreter" => entry.interpreter = value.to_owned(),
                 "flags:" => entry.flags = value.trim().to_owned(),
                 "extension" => {
                     let ending = value.strip_prefix('.').unwrap_or(value);
@@ -84,6 +85,11 @@ impl Entry {
         Ok(entry)
     }
 
+    /// Whether it can be removed by its name: a likeness may be another's name.
+    pub fn has_exact_name(&self) -> bool {
+        !self.name.contains(char::REPLACEMENT_CHARACTER)
+    }
+
     /// The flags that this program understands.
     pub fn known_flags(&self) -> Flags {
         Flags::from_letters(&self.flags)
@@ -93,6 +99,17 @@ impl Entry {
     pub fn matches(&self, header: &[u8]) -> bool {
         matches!(&self.kind, Kind::Magic(pattern) if pattern.matches(header))
     }
+}
+
+/// The interpreter's path and the lines behind it. A path may have line breaks
+/// and look like those lines; the last flags are the kernel's own.
+fn split_interpreter(text: &str) -> (&str, &str) {
+    let Some(rest) = text.strip_prefix("interpreter ") else {
+        return ("", text);
+    };
+    rest.rfind("\nflags: ")
+        .or_else(|| rest.find('\n'))
+        .map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]))
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -140,6 +157,16 @@ mod tests {
         let entry = Entry::parse("wine", text).unwrap();
         assert_eq!(entry.kind, Kind::Extension("exe".to_owned()));
         assert!(!entry.matches(b"\x7fELF"));
+    }
+
+    #[test]
+    fn a_path_that_looks_like_an_entry_forges_nothing() {
+        let path = "/a\nflags: C\nmagic 00\nb";
+        let text = TEXT.replace("/usr/bin/qemu-aarch64", path);
+        let entry = Entry::parse("x", &text).unwrap();
+        assert_eq!(entry.interpreter, path);
+        assert_eq!(entry.flags, "POF");
+        assert!(entry.matches(b"\x7fELX"));
     }
 
     #[test]

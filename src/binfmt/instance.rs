@@ -74,11 +74,12 @@ impl Instance {
 
     /// Lets [`Instance::find`] find what the host has, in a container that
     /// hasn't mounted it: for this process, and for no longer than it lives.
-    /// Where the host has none either, nothing is there to be found.
-    pub fn show(dir: &Path, host: &Host) -> Result<()> {
+    /// Where the host has none either, nothing is there to be found. Returns
+    /// whether it took that, and the instance outlives this process.
+    pub fn show(dir: &Path, host: &Host) -> Result<bool> {
         match Self::find(dir) {
             None if dir == Path::new(DEFAULT_MOUNT) => mount::show(dir, host),
-            _ => Ok(()),
+            _ => Ok(false),
         }
     }
 
@@ -119,9 +120,9 @@ impl Instance {
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
 
-    /// The empty instance of a user namespace that was just made, mounted at
-    /// `dir`, wherever that is.
-    pub fn of_new_namespace(dir: &Path) -> Result<Self> {
+    /// The instance of the current user namespace, mounted at `dir`, wherever
+    /// that is, in this mount namespace alone.
+    pub fn mount_at(dir: &Path) -> Result<Self> {
         mount::mount(dir)?;
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
@@ -187,37 +188,19 @@ impl Instance {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.dir).attempt(attempt)? {
             let file = file.attempt(attempt)?;
-            let Ok(name) = file.file_name().into_string() else {
-                continue;
-            };
-            if matches!(name.as_str(), "register" | "status") {
+            // The kernel takes a name of any bytes.
+            let name = file.file_name();
+            if name == "register" || name == "status" {
                 continue;
             }
-            match self.entry(&name)? {
-                Some(entry) => entries.push(entry),
-                None => continue,
-            }
+            entries.extend(read_entry(&file.path(), &name.to_string_lossy())?);
         }
         Ok(entries)
     }
 
     /// One entry by its name.
     pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        let path = self.dir.join(name);
-        // An interpreter's path need not be UTF-8.
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.attempt(|| format!("cannot read {}", path.display()))?,
-        };
-        Entry::parse(name, &String::from_utf8_lossy(&bytes))
-            .map(Some)
-            .map_err(|error| {
-                Error::new(
-                    Status::Unsupported,
-                    format!("cannot understand {}", path.display()),
-                )
-                .because(error)
-            })
+        read_entry(&self.dir.join(name), name)
     }
 
     /// Registers a rule. It is the newest, so it wins from now on.
@@ -258,6 +241,23 @@ impl Instance {
             Err(error) => Err(refused(&path, error)),
         }
     }
+}
+
+fn read_entry(path: &Path, name: &str) -> Result<Option<Entry>> {
+    // An interpreter's path need not be UTF-8.
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.attempt(|| format!("cannot read {}", path.display()))?,
+    };
+    Entry::parse(name, &String::from_utf8_lossy(&bytes))
+        .map(Some)
+        .map_err(|error| {
+            Error::new(
+                Status::Unsupported,
+                format!("cannot understand {}", path.display()),
+            )
+            .because(error)
+        })
 }
 
 fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -144,10 +144,10 @@ pub(super) fn could_last(dir: &Path, host: &Host) -> Result<()> {
 }
 
 /// Lets this process alone see the instance that others have mounted, from
-/// where it isn't: a container.
-pub(super) fn show(dir: &Path, host: &Host) -> Result<()> {
+/// where it isn't: a container. Returns whether there is one.
+pub(super) fn show(dir: &Path, host: &Host) -> Result<bool> {
     if !host.initial_user_ns || stays(host) {
-        return Ok(());
+        return Ok(false);
     }
     let attempt = || "cannot make a mount namespace to look at the host's rules from".to_owned();
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| {
@@ -167,14 +167,21 @@ pub(super) fn show(dir: &Path, host: &Host) -> Result<()> {
     }
     let own = match OwnMount::new(dir) {
         // Where there is no binfmt_misc there are no rules.
-        Err(error) if error.status() == Status::Unsupported => return Ok(()),
+        Err(error) if error.status() == Status::Unsupported => return Ok(false),
         own => own?,
     };
     // One that nobody else has is no sight.
-    if own.is_held(host)? {
+    let held = own.is_held(host)?;
+    if held {
         own.keep();
     }
-    Ok(())
+    Ok(held)
+}
+
+/// Takes the uppermost mount at `dir` away again, as far as that can be done.
+pub fn unmount(dir: &Path) {
+    // Whoever can't unmount didn't mount.
+    let _ = nix::mount::umount(dir);
 }
 
 /// Whether this mount namespace is that of the init system.

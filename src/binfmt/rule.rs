@@ -81,6 +81,24 @@ impl Pattern {
             (byte ^ magic) & mask == 0
         })
     }
+
+    /// Whether some file matches both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let bits = |pattern: &Self, at: usize| {
+            let i = at.checked_sub(pattern.offset)?;
+            let magic = *pattern.magic.get(i)?;
+            let mask = pattern
+                .mask
+                .as_ref()
+                .map_or(Some(&0xff), |mask| mask.get(i));
+            Some((magic, mask.copied().unwrap_or(0xff)))
+        };
+        let end = self.offset + self.magic.len();
+        (self.offset..end).all(|at| match (bits(self, at), bits(other, at)) {
+            (Some((a, mask_a)), Some((b, mask_b))) => (a ^ b) & mask_a & mask_b == 0,
+            _ => true,
+        })
+    }
 }
 
 /// A rule of this program: by magic, with an interpreter.

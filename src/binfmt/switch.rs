@@ -18,6 +18,8 @@ pub struct Wanted {
     pub interpreter: String,
     /// How the kernel starts it.
     pub flags: Flags,
+    /// What its usual name has before `qemu-`; mostly nothing.
+    pub prefix: String,
 }
 
 impl Wanted {
@@ -41,12 +43,41 @@ impl Wanted {
     }
 
     /// `qemu-<target>`, which scripts and engines look for, unless `taken`
-    /// says that somebody else has it; then `binfmtctl-<target>`.
+    /// says that somebody else has it; then `binfmtctl-<target>`, or that with
+    /// a number.
     pub fn name(&self, taken: impl Fn(&str) -> bool) -> String {
-        match format!("qemu-{}", self.target.name) {
-            usual if taken(&usual) => format!("binfmtctl-{}", self.target.name),
-            usual => usual,
-        }
+        let numbered = (2..).map(|n| format!("{}-{n}", self.other_name()));
+        [self.usual_name(), self.other_name()]
+            .into_iter()
+            .chain(numbered)
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| self.other_name())
+    }
+
+    /// The name that it gets where that is free.
+    pub fn usual_name(&self) -> String {
+        format!("{}qemu-{}", self.prefix, self.target.name)
+    }
+
+    fn other_name(&self) -> String {
+        format!("{}binfmtctl-{}", self.prefix, self.target.name)
+    }
+
+    fn interim_name(&self, n: u32) -> String {
+        format!("{}.new{n}", self.other_name())
+    }
+
+    /// Whether that is a name that it gets in some case, also for the while in
+    /// which another rule is replaced, where a killed run leaves it.
+    pub fn may_be_called(&self, name: &str) -> bool {
+        let number = |rest: &str| rest.parse::<u32>().is_ok();
+        name == self.usual_name()
+            || name.strip_prefix(&self.other_name()).is_some_and(|rest| {
+                let mark = [".new", "-"]
+                    .iter()
+                    .find_map(|mark| rest.strip_prefix(mark));
+                mark.map_or(rest.is_empty(), number)
+            })
     }
 }
 
@@ -86,7 +117,7 @@ pub fn switch(
     };
     if is_present(&rule.name) {
         let interim = (1..100)
-            .map(|n| format!("binfmtctl-{}.new{n}", wanted.target.name))
+            .map(|n| wanted.interim_name(n))
             .find(|name| !is_present(name))
             .ok_or_else(|| {
                 Error::new(
@@ -106,4 +137,40 @@ pub fn switch(
         remove_displaced()?;
     }
     Ok(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::Platform;
+
+    #[test]
+    fn a_rule_has_the_usual_name_where_that_is_free() {
+        let wanted = Wanted {
+            target: Platform::by_emulator("aarch64").unwrap().target(),
+            interpreter: "/x".to_owned(),
+            flags: Flags::default(),
+            prefix: "my-".to_owned(),
+        };
+        let order = [
+            "my-qemu-aarch64",
+            "my-binfmtctl-aarch64",
+            "my-binfmtctl-aarch64-2",
+            "my-binfmtctl-aarch64-3",
+        ];
+        for (i, name) in order.iter().enumerate() {
+            assert_eq!(wanted.name(|name| order[..i].contains(&name)), *name);
+            assert!(wanted.may_be_called(name), "{name}");
+        }
+        assert!(wanted.may_be_called(&wanted.interim_name(7)));
+        for other in [
+            "qemu-aarch64",
+            "my-qemu-aarch64_be",
+            "my-binfmtctl-aarch64_be",
+            "my-binfmtctl-aarch64-x",
+            "my-qemu-aarch64.new1",
+        ] {
+            assert!(!wanted.may_be_called(other), "{other}");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use super::{Context, Reply, unknown};
 use crate::cli::CheckArgs;
 use crate::error::{Error, Result, Status};
 use crate::platform::{self, Exact, Platform};
+use crate::report::Cause;
 use crate::report::survey::Survey;
-use crate::report::{Cause, Document};
 
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -32,11 +32,10 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Reply> {
         }
         thread::sleep(PAUSE.min(left));
     };
-    // Only who wants the document waits for the digests in it.
-    let document = (context.console.json || missing.is_some()).then(|| survey.document(None));
     Ok(Reply {
-        failure: missing.map(|missing| failure(missing, document.as_ref())),
-        document: document.filter(|_| context.console.json),
+        failure: missing.map(|missing| failure(missing, &survey)),
+        // Only who wants the document waits for the digests in it.
+        document: context.console.json.then(|| survey.document(None)),
         text: None,
     })
 }
@@ -48,24 +47,17 @@ fn runs(survey: &Survey<'_>, one: &Exact) -> bool {
     }
 }
 
-fn failure(missing: Exact, document: Option<&Document>) -> Error {
+fn failure(missing: Exact, survey: &Survey<'_>) -> Error {
     let name = missing.name();
-    let report = document
-        .and_then(|document| document.platforms.as_ref())
-        .and_then(|all| all.iter().find(|p| p.platform == missing.platform.name));
-    let why = report.and_then(|report| report.detail.clone());
-    let cause = report.and_then(|report| report.cause);
-    let (status, says) = match cause {
-        Some(Cause::NotPermitted) => (Status::Permission, "can't be tried"),
-        _ => (Status::NotRunnable, "doesn't run"),
+    let (status, says, why) = match survey.explain(missing.platform.target()) {
+        Some((Cause::NotPermitted, why)) => (Status::Permission, "can't be tried", why),
+        Some((_, why)) => (Status::NotRunnable, "doesn't run", why),
+        None => {
+            let why = format!("{} runs, this variant of it doesn't", missing.platform.name);
+            (Status::NotRunnable, "doesn't run", why)
+        }
     };
-    let error = Error::new(status, format!("{name} {says}"));
-    match why {
-        Some(why) => error.because(why),
-        None => error.because(format!(
-            "{} runs, this variant of it doesn't",
-            missing.platform.name
-        )),
-    }
-    .hint("`binfmtctl doctor` says what to do")
+    Error::new(status, format!("{name} {says}"))
+        .because(why)
+        .hint("`binfmtctl doctor` says what to do")
 }

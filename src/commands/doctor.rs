@@ -5,11 +5,16 @@
 //! each place that can be at fault.
 
 mod boot;
+mod ctl;
+mod engine;
 mod instance;
 mod interpreter;
 mod kernel;
 mod rules;
+mod security;
+mod words;
 
+use self::ctl::Ctl;
 use super::{Context, Reply, load_manifest};
 use crate::cli::DoctorArgs;
 use crate::error::{Error, Result, Status};
@@ -25,20 +30,23 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     // What can't be shown isn't claimed.
     let _ = context.show();
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
-    let rules = rules::Facts::read(context, &survey, native_platforms());
+    let ctl = Ctl::new(context, &survey);
+    let rules = rules::Facts::read(context, &survey, native_platforms(), &ctl);
+    let boot = boot::Facts::read(context, &manifest, &survey, unusable.as_ref(), &ctl);
+    let instance = instance::Facts::read(before, context, &survey, &rules, &boot);
     let findings: Vec<Finding> = [
         kernel::check(&context.host.kernel),
-        instance::check(&before, &survey),
+        // Before anything that would switch such a rule on.
+        rules.native_rules(),
+        instance::check(&instance, &ctl),
         rules::check(&rules),
-        boot::check(&boot::Facts::read(
-            context,
-            &manifest,
-            &survey,
-            unusable.as_ref(),
-        )),
+        boot::check(&boot),
+        security::check(context, &survey, &ctl, rules.sees_files),
+        engine::check(&context.host, &survey, &ctl),
     ]
     .into_iter()
     .flatten()
+    .map(Finding::settled)
     .collect();
     Ok(Reply {
         failure: failure(&findings),

@@ -4,30 +4,31 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
+pub mod aftermath;
+mod checks;
 mod dry_run;
 mod fetch;
+pub mod in_place;
 mod plan;
+mod register;
 mod shelf;
 mod warnings;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 
+use checks::require_null;
 use dry_run::Rehearsal;
-use plan::{Plan, Step};
+use plan::{Plan, Stored};
+use register::Registrar;
 
 use super::{Context, Reply, load_manifest, parse_platforms};
-use crate::binfmt::instance::Lock;
-use crate::binfmt::switch::{Wanted, switch};
-use crate::binfmt::{Guard, Instance, Rule, conf};
+use crate::binfmt::{Instance, Rule, conf};
 use crate::cli::Install;
-use crate::emulator::elf;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request, TARGETS};
-use crate::probe::{self, Probe};
+use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
 
@@ -44,13 +45,14 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         request: &request,
     };
 
+    // What can't be shown isn't there yet.
+    let shown = context.show().unwrap_or(false);
     let survey = run.survey()?;
     if args.dry_run {
         return run.dry_run(&survey, pinned, &source);
     }
     let plan = run.plan(&survey, pinned);
-    let litter = context.store.litter(&survey.used_emulators())?;
-    if plan.is_done(&survey, args.no_persist) && litter.is_empty() {
+    if run.is_done(&survey, &plan)? {
         context
             .console
             .note("everything is in place; nothing was changed");
@@ -58,6 +60,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    require_null()?;
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -66,10 +69,11 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // Whatever came of it: what nothing names any more goes.
     let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
-    let swept = swept.and_then(|_| context.store.unlock(lock));
+    let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
-    let (plan, changes) = done?;
-    swept?;
+    let (plan, mut changes) = done?;
+    changes.any |= swept?;
+    changes.outlived |= shown;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -109,7 +113,32 @@ impl Run<'_> {
     }
 
     fn plan(&self, survey: &Survey<'_>, release: &Release) -> Plan {
-        Plan::new(self.context, self.args, self.request, release, survey)
+        Plan::new(&self.terms(release), self.request, survey)
+    }
+
+    fn terms<'a>(&'a self, release: &'a Release) -> Stored<'a> {
+        Stored {
+            context: self.context,
+            args: self.args,
+            release,
+        }
+    }
+
+    /// Whether there is nothing to do, nor to clear up.
+    fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let litter = self.litter(&survey.used_emulators())?;
+        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
+    }
+
+    /// Files of the store that aren't in `used`; none where this user, who may
+    /// only rehearse, can't see any.
+    fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        match self.context.store.litter(used) {
+            Err(error) if self.args.dry_run && error.status() == Status::Permission => {
+                Ok(Vec::new())
+            }
+            litter => litter,
+        }
     }
 
     /// The part that changes something, under the store's lock.
@@ -131,13 +160,11 @@ impl Run<'_> {
             outlived: !is_mounted && !self.context.host.sees_boot(),
             ..Changes::default()
         };
-        let guard = guard(&survey);
+        let terms = self.terms(&release);
+        let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
         let mut registered = plan.rules_in_place();
         for step in plan.work() {
-            let rules = self
-                .try_out(step)
-                .and_then(|()| self.register(&instance, &lock, &guard, &survey, step));
-            match rules {
+            match registrar.carry_out(step) {
                 Ok(rules) => {
                     changes.any = true;
                     registered.extend(rules);
@@ -153,53 +180,6 @@ impl Run<'_> {
             }
         }
         Ok((plan, changes))
-    }
-
-    /// Refuses an emulator that couldn't work in an empty root, before any
-    /// program depends on it: it has to be static, for this host, and to run
-    /// each probe when it is started by hand.
-    fn try_out(&self, step: &Step) -> Result<()> {
-        let path = self.emulator(step)?;
-        check_emulator(step, path, path, self.context.host.platform)?;
-        step.wanted
-            .iter()
-            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
-    }
-
-    /// Where the step's emulator lies, once it is there.
-    fn emulator<'s>(&self, step: &'s Step) -> Result<&'s Path> {
-        step.emulator.as_deref().ok_or_else(|| {
-            Error::new(
-                Status::Unsupported,
-                format!(
-                    "cannot install {}: this QEMU has no emulator of it for {} hosts",
-                    step.platform.name, self.context.host.platform.name
-                ),
-            )
-            .hint("`binfmtctl manifest show --json` lists what there is")
-        })
-    }
-
-    fn register(
-        &self,
-        instance: &Instance,
-        lock: &Lock,
-        guard: &Guard,
-        survey: &Survey<'_>,
-        step: &Step,
-    ) -> Result<Vec<Rule>> {
-        let register = |wanted: &Wanted| {
-            check_rule(guard, &wanted.named(wanted.target.name), step.platform)?;
-            let displaced = plan::displaced(survey, wanted, self.args.replace);
-            let prove = || probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
-            let rule = switch(instance, lock, wanted, &displaced, &prove)?;
-            self.context.console.detail(&format!(
-                "registered {} for {}",
-                rule.name, rule.interpreter
-            ));
-            Ok(rule)
-        };
-        step.wanted.iter().map(register).collect()
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {
@@ -236,20 +216,13 @@ impl Run<'_> {
                 .console
                 .note(&format!("{}: {}", platform.name, error.reason()));
         }
-        let mut failures = changes.failures;
-        let first = (!failures.is_empty()).then(|| failures.swap_remove(0));
-        match (first, failures.len()) {
-            (Some((_, error)), 0) => Some(error),
-            (Some((platform, error)), more) => Some(
-                Error::new(
-                    error.status(),
-                    format!("{} and {more} more platforms can't run", platform.name),
-                )
-                .because(error.reason()),
-            ),
-            (None, _) if changes.not_kept.is_some() => changes.not_kept,
-            (None, _) if self.args.dry_run => None,
-            (None, _) => plan
+        let failures = changes.failures.into_iter();
+        let failures = failures.map(|(platform, error)| (platform.name.to_owned(), error));
+        match sum_up(failures.collect()) {
+            Some(error) => Some(error),
+            None if changes.not_kept.is_some() => changes.not_kept,
+            None if self.args.dry_run => None,
+            None => plan
                 .steps
                 .iter()
                 .filter(|step| step.action.is_some())
@@ -266,6 +239,30 @@ impl Run<'_> {
                 }),
         }
     }
+}
+
+/// One failure for all: the first one, and how many more there are.
+fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
+    let (name, error) = (!failures.is_empty()).then(|| failures.swap_remove(0))?;
+    let more = match failures.len() {
+        0 => return Some(error),
+        more => Error::new(
+            error.status(),
+            format!("{name} and {more} more platforms can't run"),
+        )
+        .because(error.reason()),
+    };
+    Some(match error.advice() {
+        Some(hint) => more.hint(hint),
+        None => more,
+    })
+}
+
+/// Whether only the half runs that container engines take for the whole.
+fn arm_is_missing(survey: &Survey<'_>) -> bool {
+    let runs =
+        |emulator| Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform));
+    runs("aarch64") && !runs("arm")
 }
 
 /// What the file says that brings the rules back at boot: ours of this run,
@@ -286,45 +283,4 @@ fn lasting(survey: &Survey<'_>, registered: &[Rule]) -> Vec<Rule> {
 
 fn not_kept(error: Error) -> Error {
     error.hint("the platforms run until the next reboot; make that place writable, name another with --conf, or say --no-persist")
-}
-
-/// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host.
-fn check_emulator(step: &Step, path: &Path, bytes: &Path, host: &'static Platform) -> Result<()> {
-    let mut head = Vec::new();
-    File::open(bytes)
-        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
-        .attempt(|| format!("cannot read {}", bytes.display()))?;
-    elf::check(&head, host).map_err(|unfit| {
-        Error::new(
-            Status::Unsupported,
-            format!("cannot use {} for {}", path.display(), step.platform.name),
-        )
-        .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
-    })
-}
-
-/// Refuses a rule that would stop the host.
-fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
-    guard.check(rule).map_err(|refusal| {
-        Error::new(
-            Status::Unsupported,
-            format!("refused to register {}", platform.name),
-        )
-        .because(refusal)
-    })
-}
-
-/// What must stay native: the programs of this host, and everything that
-/// looks like one.
-fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
-    guard
 }

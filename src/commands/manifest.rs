@@ -1,5 +1,7 @@
-//! `manifest show`, `verify`, `lock`: what is pinned, whether the disk agrees,
-//! and pinning something else.
+//! `manifest show`, `verify`, `extract`, `lock`: what is pinned, whether the
+//! disk agrees, the pinned bytes as files, and pinning something else.
+
+mod extract;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use crate::emulator::store::Store;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::report::console::Console;
 
-/// Runs one of the three.
+/// Runs one of the four.
 pub fn run(store: &Store, console: &Console, command: &ManifestCommand) -> Result<Reply> {
     match command {
         ManifestCommand::Show { manifest } => {
@@ -27,6 +29,7 @@ pub fn run(store: &Store, console: &Console, command: &ManifestCommand) -> Resul
             packages,
             &load_manifest(manifest.manifest.as_deref())?,
         ),
+        ManifestCommand::Extract(args) => extract::run(console, args),
         ManifestCommand::Lock {
             packages,
             url,
@@ -50,7 +53,9 @@ struct ShownRelease<'a> {
     host: &'a str,
     package: &'a str,
     version: &'a str,
+    suite: Option<&'a str>,
     file: &'a str,
+    path: Option<&'a str>,
     size: u64,
     sha256: String,
     urls: &'a [String],
@@ -108,7 +113,9 @@ fn shown_release(release: &Release) -> ShownRelease<'_> {
         host: &release.host,
         package: &release.package,
         version: &release.version,
+        suite: release.suite.as_deref(),
         file: &release.file,
+        path: release.path.as_deref(),
         size: release.size,
         sha256: release.sha256.to_string(),
         urls: &release.urls,

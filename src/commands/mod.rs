@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use crate::binfmt::Instance;
 use crate::binfmt::instance;
+use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
-use crate::emulator::source::EmulatorDir;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
@@ -35,7 +35,7 @@ pub struct Context {
     /// Our emulators.
     pub store: Store,
     /// Emulators that somebody else put somewhere, to be looked at first.
-    pub emulators: Option<Arc<EmulatorDir>>,
+    pub emulators: Option<Arc<Directory>>,
     /// Our conf file.
     pub conf: PathBuf,
     /// How to talk.
@@ -84,10 +84,11 @@ impl Context {
     }
 
     /// Lets this run see the rules that the host has, in a container that
-    /// hasn't mounted them.
-    pub fn show(&self) -> Result<()> {
+    /// hasn't mounted them. Returns whether they were shown by this, and so
+    /// outlive this run.
+    pub fn show(&self) -> Result<bool> {
         match self.userns {
-            true => Ok(()),
+            true => Ok(false),
             false => Instance::show(&self.mount, &self.host),
         }
     }
@@ -130,7 +131,7 @@ impl Context {
                 Status::Permission,
                 "this is a user namespace, from which the host's rules can't be changed",
             )
-            .hint("run it on the host, or give this namespace rules of its own with --userns (Linux 6.7 or later)"));
+            .hint("run it on the host, or give this namespace rules of its own with --userns or BINFMTCTL_USERNS=1 (Linux 6.7 or later)"));
         }
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.

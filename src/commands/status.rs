@@ -2,7 +2,7 @@
 
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::cli::StatusArgs;
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::report::survey::Survey;
 
 /// Looks, and changes nothing.
@@ -12,7 +12,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let asked = request.platforms();
     // What can't be shown isn't claimed.
     let _ = context.show();
-    let survey = Survey::take(context.scope(&manifest), &asked)?;
+    let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
     let listed = match args.platforms.is_empty() {
         true => None,
         false => Some(asked.as_slice()),
@@ -20,5 +20,18 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let mut document = survey.document(listed);
     // Who names platforms wants to know more than a line about each.
     document.details = context.console.verbose || listed.is_some();
-    Ok(Reply::document(document))
+    // What runs is known without the conf file; whoever may not read it isn't
+    // to blame.
+    let failure = match unusable {
+        Some(error) if error.status() == Status::Permission => {
+            context.console.note(&error.reason());
+            None
+        }
+        unusable => unusable,
+    };
+    Ok(Reply {
+        document: Some(document),
+        failure,
+        text: None,
+    })
 }

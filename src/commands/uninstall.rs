@@ -153,6 +153,10 @@ fn foreign(survey: &Survey<'_>, names: &[String]) -> Result<Vec<Entry>> {
                     "there is no rule of that name",
                     "`binfmtctl status` names the rules",
                 )),
+                Some(entry) if !entry.has_exact_name() => Err(refuse(
+                    "its name isn't plain text",
+                    "write -1 to its file in binfmt_misc's directory yourself",
+                )),
                 Some(entry) if survey.is_ours(entry) => Err(refuse(
                     "it is binfmtctl's own",
                     "name its platform instead: binfmtctl uninstall PLATFORM",

@@ -1,9 +1,11 @@
 //! Getting the right bytes onto the disk: what they are (`manifest`, made by
 //! `lock`), where they come from (`source`), how they get there (`decode`,
-//! `store`, and `obtain`, which is the whole way). Nothing here touches the
+//! `store`, and `obtain`, which is the whole way), or that they are there
+//! already (`directory`). Nothing here touches the
 //! kernel's rules.
 
 pub mod decode;
+pub mod directory;
 pub mod elf;
 pub mod lock;
 pub mod manifest;

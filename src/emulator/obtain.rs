@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,9 +19,10 @@ use std::thread;
 use caps::CapSet;
 
 use super::decode::decode;
+use super::directory::Directory;
 use super::manifest::{Emulator, Release};
-use super::source::{EmulatorDir, Failure, Source, Sources};
-use super::store::Store;
+use super::source::{Failure, Source, Sources};
+use super::store::{Store, program_digest};
 use crate::digest::Digest;
 use crate::durable::Staged;
 use crate::error::{Error, IoContext, Result, Status};
@@ -51,7 +52,7 @@ pub enum Event<'a> {
     /// An emulator got its name.
     Stored {
         /// Its path.
-        path: &'a std::path::Path,
+        path: &'a Path,
     },
 }
 
@@ -85,6 +86,41 @@ pub fn obtain(
             work.push(Work { emulator, staged });
         }
     }
+    deliver(release, work, sources, observe)
+}
+
+/// Writes the emulators into a directory, each under the name that it usually
+/// has, for hosts of whatever architecture. Ones that are there already, with
+/// the right bytes, cost nothing; any other file of that name is replaced.
+pub fn extract(
+    dir: &Path,
+    release: &Release,
+    emulators: &[&Emulator],
+    sources: &Sources,
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Vec<PathBuf>> {
+    let mut work = Vec::new();
+    let mut paths = Vec::new();
+    for emulator in emulators {
+        let path = dir.join(emulator.binary());
+        if program_digest(&path)? != Some(emulator.sha256) {
+            let staged = Staged::create(&path)?;
+            staged.reserve(emulator.size)?;
+            work.push(Work { emulator, staged });
+        }
+        paths.push(path);
+    }
+    deliver(release, work, sources, observe)?;
+    Ok(paths)
+}
+
+/// Fetches, verifies and names what is missing.
+fn deliver<'a>(
+    release: &Release,
+    mut work: Vec<Work<'a>>,
+    sources: &Sources,
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
     let mut failed = None;
     if let Some(dir) = &sources.emulators {
         (work, failed) = copy(dir, work, observe)?;
@@ -98,11 +134,11 @@ pub fn obtain(
 
 /// Copies what the directory has. Returns what it hasn't, and why not.
 fn copy<'a>(
-    dir: &EmulatorDir,
+    dir: &Directory,
     work: Vec<Work<'a>>,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(Vec<Work<'a>>, Option<Error>)> {
-    let name = dir.name();
+    let name = dir.path().display().to_string();
     let here = work.iter().filter(|work| dir.has(work.emulator));
     let bytes = here.map(|work| work.emulator.size).sum();
     if bytes > 0 {
@@ -177,13 +213,18 @@ fn fetch_and_decode(
         .flat_map(|work| release.blocks_of(work.emulator))
         .collect();
     thread::scope(|scope| {
+        // Fewer than wanted do as well.
         let decoders: Vec<_> = (0..workers)
-            .map(|_| {
+            .map_while(|_| {
                 let receive = Arc::clone(&receive);
-                scope.spawn(move || decode_all(release, work, &receive))
+                let decode = move || decode_all(release, work, &receive);
+                thread::Builder::new().spawn_scoped(scope, decode).ok()
             })
             .collect();
         drop(receive);
+        if decoders.is_empty() {
+            return Err(no_thread());
+        }
         // The sender goes with the closure, and with it the decoders end.
         let fetched = fetch(
             release,
@@ -232,14 +273,18 @@ fn fetch(
         };
         // A thread of its own, since what a thread has given up is gone.
         let fetched = thread::scope(|scope| {
-            let ask = scope.spawn(|| {
+            let ask = || {
                 if !source.hands_over_to_another_user() {
                     drop_capabilities();
                 }
                 source.fetch(release, &wanted, &mut take)
-            });
-            ask.join()
-                .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching"))))
+            };
+            match thread::Builder::new().spawn_scoped(scope, ask) {
+                Ok(asking) => asking
+                    .join()
+                    .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching")))),
+                Err(error) => Err(Failure::Deliver(no_thread().because(error))),
+            }
         });
         match fetched {
             Ok(()) => return Ok(()),
@@ -354,6 +399,11 @@ fn drop_capabilities() {
         // verified all the same.
         let _ = caps::clear(None, set);
     }
+}
+
+fn no_thread() -> Error {
+    Error::new(Status::Failed, "cannot start a thread to fetch emulators")
+        .hint("let this user have more processes (ulimit -u)")
 }
 
 fn panicked(what: &str) -> Error {

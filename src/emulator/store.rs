@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
@@ -60,6 +61,10 @@ impl Store {
         &self.prefix
     }
 
+    fn lock_path(&self) -> PathBuf {
+        self.prefix.join("lock")
+    }
+
     fn bin(&self) -> PathBuf {
         self.prefix.join("bin")
     }
@@ -88,20 +93,8 @@ impl Store {
     /// Whether the file at this path in the store has the bytes that its name
     /// promises. A damaged one counts as absent.
     pub fn is_sound(&self, path: &Path) -> Result<bool> {
-        let file = match open_plain(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            error => error.attempt(|| format!("cannot read {}", path.display()))?,
-        };
-        let metadata = file
-            .metadata()
-            .attempt(|| format!("cannot read {}", path.display()))?;
-        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
-            return Ok(false);
-        }
-        let (found, _) =
-            Digest::of_reader(file).attempt(|| format!("cannot read {}", path.display()))?;
-        Ok(self.digest_of_path(path) == Some(found))
+        let digest = program_digest(path)?;
+        Ok(digest.is_some() && digest == self.digest_of_path(path))
     }
 
     /// Refuses a place in which the store couldn't be kept, or from which
@@ -109,6 +102,7 @@ impl Store {
     pub fn require_place(&self) -> Result<()> {
         let bin = self.bin();
         durable::require_writable(&bin)?;
+        self.require_lockable()?;
         let place = durable::nearest(&bin);
         match durable::is_noexec(place)? {
             true => Err(Error::new(
@@ -121,35 +115,58 @@ impl Store {
         }
     }
 
+    /// What lies where the lock belongs has to be a lock. What only an ordinary
+    /// user may not open, root may.
+    fn require_lockable(&self) -> Result<()> {
+        match open_lock(&self.lock_path(), false) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && !geteuid().is_root() => {
+                Ok(())
+            }
+            opened => opened
+                .map(drop)
+                .attempt(|| format!("cannot lock {}", self.lock_path().display())),
+        }
+    }
+
+    /// Refuses to begin what there is no room for: these emulators have to get
+    /// their places, as far as they aren't there.
+    pub fn require_room(&self, missing: &[(PathBuf, u64)]) -> Result<()> {
+        for (path, _) in missing {
+            if let Some(dir) = path.parent() {
+                durable::require_writable(dir)?;
+            }
+            if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+                return Err(Errno::EISDIR).attempt(|| format!("cannot write {}", path.display()));
+            }
+        }
+        let needed: u64 = missing.iter().map(|(_, size)| size).sum();
+        let bin = self.bin();
+        match durable::free_space(durable::nearest(&bin))? {
+            Some(free) if free < needed => Err(Errno::ENOSPC).attempt(|| {
+                format!(
+                    "cannot make room in {} ({needed} bytes, {free} are free)",
+                    bin.display()
+                )
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
-        let path = self.path(sha256, binary);
-        let staged = Staged::create(&path)?;
-        // Claims the space now: better no room before the download than after.
-        nix::fcntl::posix_fallocate(staged.file(), 0, size as i64)
-            .or_else(|errno| match errno {
-                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
-                errno => Err(errno),
-            })
-            .attempt(|| format!("cannot make room for {} ({size} bytes)", path.display()))?;
+        let staged = Staged::create(&self.path(sha256, binary))?;
+        staged.reserve(size)?;
         Ok(staged)
     }
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
         durable::make_dir(&self.prefix)?;
-        let path = self.prefix.join("lock");
+        let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
         loop {
-            // Mode 0600: nobody but root may hold us up.
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .custom_flags(nix::libc::O_NOFOLLOW)
-                .open(&path)
-                .attempt(attempt)?;
+            let file = open_lock(&path, true).attempt(attempt)?;
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((_, Errno::EWOULDBLOCK)) => {
@@ -195,15 +212,18 @@ impl Store {
         Ok(litter)
     }
 
-    /// Removes the litter, and directories that became empty.
-    pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<()> {
-        for file in self.litter(used)? {
-            durable::remove(&file)?;
+    /// Removes the litter, and directories that became empty. Returns whether
+    /// there was any litter.
+    pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
+        let litter = self.litter(used)?;
+        for file in &litter {
+            durable::remove(file)?;
         }
         for dir in self.dirs()? {
             remove_if_empty(&dir)?;
         }
-        remove_if_empty(&self.bin())
+        remove_if_empty(&self.bin())?;
+        Ok(!litter.is_empty())
     }
 
     /// The directories that emulators lie in.
@@ -223,10 +243,38 @@ impl Store {
     }
 }
 
+/// The digest of an executable file's bytes; `None` where there is no such file.
+pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
+    let attempt = || format!("cannot read {}", path.display());
+    let file = match open_plain(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        error => error.attempt(attempt)?,
+    };
+    let metadata = file.metadata().attempt(attempt)?;
+    if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+        return Ok(None);
+    }
+    let (found, _) = Digest::of_reader(file).attempt(attempt)?;
+    Ok(Some(found))
+}
+
 /// Opens without following a link in the last place and without blocking on a pipe.
 fn open_plain(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Opens the lock, blocking on nothing that lies there instead.
+fn open_lock(path: &Path, create: bool) -> std::io::Result<File> {
+    // Mode 0600: nobody but root may hold us up.
+    OpenOptions::new()
+        .create(create)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)
 }

@@ -113,9 +113,9 @@ pub fn parse_exact<S: AsRef<str>>(words: &[S]) -> Result<Vec<Exact>, UnknownName
     let mut exact = Vec::new();
     for name in words.iter().flat_map(|word| split(word.as_ref())) {
         for platform in parse(&[&name])?.platforms() {
-            let variant = match name.rsplit_once('/') {
-                Some((_, last)) if is_level(last) => variant(platform, last, &name)?,
-                _ => None,
+            let variant = match level(&name) {
+                Some(level) => variant(platform, level, &name)?,
+                None => None,
             };
             exact.push(Exact { platform, variant });
         }
@@ -140,7 +140,7 @@ fn variant(
     };
     match platform.variants.iter().find(of_level) {
         Some(variant) => Ok(Some(variant)),
-        None if platform.variants.is_empty() || level == "v1" => Ok(None),
+        None if BASE_LEVELS.contains(&(platform.emulator, level)) => Ok(None),
         None => Err(UnknownName {
             name: name.to_owned(),
             suggestion: platform.variants.last().map(|variant| variant.name),
@@ -148,10 +148,26 @@ fn variant(
     }
 }
 
-/// `v7`: a level of an architecture.
-fn is_level(word: &str) -> bool {
-    word.strip_prefix('v')
-        .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
+/// Levels that are the platform itself.
+const BASE_LEVELS: [(&str, &str); 2] = [("x86_64", "v1"), ("aarch64", "v8")];
+
+/// Names of 32-bit Arm's levels, which have no slash.
+const ARM_LEVELS: [(&str, &[&str]); 3] = [
+    ("v7", &["armv7", "armv7l", "armhf", "arm32v7"]),
+    ("v6", &["armv6", "armv6l", "armel", "arm32v6"]),
+    ("v5", &["armv5", "armv5tel", "arm32v5"]),
+];
+
+/// The level that a name asks for: `v7` of `linux/arm/v7` and of `armhf`.
+fn level(name: &str) -> Option<&str> {
+    let bare = name.strip_prefix("linux/").unwrap_or(name);
+    match bare.split_once('/') {
+        Some((_, level)) => Some(level),
+        None => ARM_LEVELS
+            .iter()
+            .find(|(_, names)| names.contains(&bare))
+            .map(|(level, _)| *level),
+    }
 }
 
 /// The names in a word, in lower case.
@@ -230,13 +246,23 @@ mod tests {
             ("linux/arm/v6", "linux/arm/v6"),
             ("linux/arm64/v8", "linux/arm64"),
             ("riscv64", "linux/riscv64"),
+            ("armhf", "linux/arm/v7"),
+            ("armel", "linux/arm/v6"),
+            ("arm", "linux/arm"),
         ];
         for (typed, name) in table {
             let exact = parse_exact(&[typed]).unwrap();
             assert_eq!(exact.iter().map(Exact::name).collect::<Vec<_>>(), [name]);
         }
         assert_eq!(parse_exact(&["arm,amd64/v2 s390x"]).unwrap().len(), 3);
-        for unknown in ["linux/arm/v9", "amd64/v5", "", "nonsense"] {
+        let unmeasured = [
+            "linux/arm/v9",
+            "amd64/v5",
+            "arm64/v9",
+            "riscv64/rva23u64",
+            "386/v3",
+        ];
+        for unknown in unmeasured.into_iter().chain(["", "nonsense"]) {
             assert!(parse_exact(&[unknown]).is_err(), "{unknown}");
         }
     }

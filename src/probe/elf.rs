@@ -7,6 +7,12 @@ use crate::platform::{CLASS_64, DATA_BE, Target};
 /// address, and on a page boundary of all of them.
 const BASE: u64 = 0x40_0000;
 
+/// How much of a file the kernel and its rules look at (`BINPRM_BUF_SIZE`).
+const HEADER_LEN: usize = 256;
+
+/// What is behind the code: anything but zeros.
+const FILLING: u8 = 0x5a;
+
 /// What else a header may say of a program, and a narrow rule may miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -61,7 +67,10 @@ pub fn image(target: &Target, code: &[u8], shape: Shape) -> Vec<u8> {
     image.address(u64::from(header));
     image.address(0);
     image.word(target.e_flags);
-    for half in [header, segment, 1, 0, 0, 0] {
+    // Without sections; but every real program says how large a section's
+    // header would be.
+    let section = if wide { 64 } else { 40 };
+    for half in [header, segment, 1, section, 0, 0] {
         image.half(half);
     }
 
@@ -79,6 +88,9 @@ pub fn image(target: &Target, code: &[u8], shape: Shape) -> Vec<u8> {
     image.address(0x1000);
 
     image.bytes.extend_from_slice(code);
+    // No real program is so short that a rule sees what is behind its end.
+    let length = image.bytes.len().max(HEADER_LEN);
+    image.bytes.resize(length, FILLING);
     image.bytes
 }
 
@@ -156,11 +168,9 @@ mod tests {
             let elf = ElfBytes::<AnyEndian>::minimal_parse(&bytes).unwrap();
             assert_eq!(elf.ehdr.e_machine, target.machine(), "{}", target.name);
             let segment = elf.segments().unwrap().get(0).unwrap();
-            assert_eq!(segment.p_filesz as usize, bytes.len());
-            assert_eq!(
-                &bytes[(elf.ehdr.e_entry - BASE) as usize..],
-                target.exit_argc
-            );
+            let (from, to) = (elf.ehdr.e_entry - BASE, segment.p_filesz);
+            assert_eq!(&bytes[from as usize..to as usize], target.exit_argc);
+            assert_eq!(bytes.len(), HEADER_LEN);
         }
     }
 }

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-pub use sys::pin_name_services;
 use sys::{End, Loaded, Ran, Unprepared};
+pub use sys::{pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -178,13 +178,15 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
             }
             done
         };
-        let threads: Vec<_> = (0..workers.min(probes.len()))
-            .map(|_| scope.spawn(work))
+        // Where no further thread may be started this one does it alone.
+        let threads: Vec<_> = (1..workers.min(probes.len()))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
-        threads
+        let own = work();
+        let theirs = threads
             .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+            .flat_map(|thread| thread.join().unwrap_or_default());
+        own.into_iter().chain(theirs).collect()
     });
     outcomes.sort_by_key(|(i, _)| *i);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
@@ -193,24 +195,56 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
 /// Runs one probe as the only file of an empty root.
 pub fn run(probe: Probe) -> Outcome {
     let image = probe.image();
-    match sys::run(&image, LIMIT) {
+    let outcome = run_once(&image);
+    let is_native = outcome.runner.as_ref().is_some_and(|runner| runner.native);
+    match outcome.runs() && !is_native {
+        true => Outcome {
+            verdict: run_again(&image),
+            ..outcome
+        },
+        false => outcome,
+    }
+}
+
+/// Runs the probe with one argument more, for something may end with
+/// [`PROBE_STATUS`] whatever it is to run.
+fn run_again(image: &[u8]) -> Result<(), Failure> {
+    match sys::run(image, PROBE_ARGUMENTS as usize + 1, LIMIT) {
+        Ok(Ran {
+            end: End::Exited(status),
+            ..
+        }) => match status - PROBE_STATUS {
+            1 => Ok(()),
+            _ => Err(Failure::EmulatorFailed(format!(
+                "it exits with status {status} whatever it is to run"
+            ))),
+        },
+        Ok(ran) => verdict(ran.end),
+        Err(error) => Err(not_started(&error)),
+    }
+}
+
+fn run_once(image: &[u8]) -> Outcome {
+    match sys::run(image, PROBE_ARGUMENTS as usize, LIMIT) {
         Ok(Ran {
             end,
             loaded,
             no_empty_root,
         }) => Outcome {
             verdict: verdict(end),
-            runner: loaded.map(|loaded| runner(loaded, &image)),
+            runner: loaded.map(|loaded| runner(loaded, image)),
             no_empty_root: no_empty_root.map(not_prepared),
         },
         Err(error) => Outcome {
-            verdict: Err(Failure::NotPermitted(format!(
-                "cannot start a process: {error}"
-            ))),
+            verdict: Err(not_started(&error)),
             runner: None,
             no_empty_root: None,
         },
     }
+}
+
+fn not_started(error: &io::Error) -> Failure {
+    Failure::NotPermitted(format!("cannot start a process: {error}"))
 }
 
 fn not_prepared(Unprepared { step, error }: Unprepared) -> String {
@@ -401,7 +435,7 @@ mod tests {
         // jmp .
         let image = elf::image(host.target(), b"\xeb\xfe", Shape::Usual);
         let started = Instant::now();
-        let ran = sys::run(&image, Duration::from_millis(50)).unwrap();
+        let ran = sys::run(&image, 2, Duration::from_millis(50)).unwrap();
         assert!(matches!(ran.end, End::TimedOut));
         assert!(ran.loaded.is_some());
         assert!(started.elapsed() < Duration::from_secs(5));

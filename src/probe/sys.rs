@@ -92,12 +92,16 @@ const MESSAGE: usize = 5;
 const PROBE: &CStr = c"/probe";
 /// The one argument after its name.
 const ARGUMENT: &CStr = c"x";
+
+/// With how many arguments a probe can be started, its own name among them.
+const MAX_ARGUMENTS: usize = 3;
 const EMPTY_ROOT: &CStr = c"/proc";
 const EMPTY_ROOT_PROBE: &CStr = c"/proc/probe";
 
-/// Executes `image` as the only file of an empty root, with one argument and
-/// without environment, and waits for its end, at most `limit`.
-pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
+/// Executes `image` as the only file of an empty root, with so many arguments
+/// (its name among them, 3 at most) and without environment, and waits for its
+/// end, at most `limit`.
+pub fn run(image: &[u8], arguments: usize, limit: Duration) -> io::Result<Ran> {
     let deadline = Instant::now() + limit;
     let (mut report, report_in) = pipe()?;
     let null = File::options()
@@ -107,6 +111,7 @@ pub fn run(image: &[u8], limit: Duration) -> io::Result<Ran> {
         .ok();
     let prepared = Prepared {
         image,
+        arguments,
         uid_map: identity_map(nix::unistd::geteuid().as_raw()),
         gid_map: identity_map(nix::unistd::getegid().as_raw()),
         report: report_in.as_raw_fd(),
@@ -194,6 +199,11 @@ impl Child {
     }
 
     fn loaded(&self) -> Option<Loaded> {
+        // Another PID namespace's /proc has another process of that number.
+        let own = fs::read_link("/proc/self").ok()?;
+        if own.to_str() != Some(&std::process::id().to_string()) {
+            return None;
+        }
         let proc = |file: &str| format!("/proc/{}/{file}", self.pid);
         let mut cmdline = fs::read(proc("cmdline")).ok()?;
         cmdline.truncate(cmdline.iter().position(|byte| *byte == 0)?);
@@ -218,6 +228,7 @@ impl Drop for Child {
 /// Everything that the child needs, made before the fork.
 struct Prepared<'a> {
     image: &'a [u8],
+    arguments: usize,
     uid_map: String,
     gid_map: String,
     report: c_int,
@@ -242,16 +253,24 @@ impl Prepared<'_> {
                 rlim_max: 0,
             };
             libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+            libc::umask(0o022);
+            default_signals();
+            raise_limits();
             for fd in 0..=2 {
                 match self.null {
                     -1 => libc::close(fd),
                     null => libc::dup2(null, fd),
                 };
             }
-            let argv = [PROBE.as_ptr(), ARGUMENT.as_ptr(), ptr::null()];
+            // A limit on the size of files is an error to report, not a death.
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            let mut argv = [ARGUMENT.as_ptr(); MAX_ARGUMENTS + 1];
+            argv[0] = PROBE.as_ptr();
+            argv[self.arguments.min(MAX_ARGUMENTS)] = ptr::null();
             let environment = [ptr::null()];
             match self.prepare() {
                 Ok(()) => {
+                    libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
                     trace_me();
                     libc::execve(PROBE.as_ptr(), argv.as_ptr(), environment.as_ptr());
                 }
@@ -261,6 +280,7 @@ impl Prepared<'_> {
                         self.report(IN_MEMORY);
                         libc::_exit(127);
                     };
+                    libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
                     trace_me();
                     libc::execveat(
                         fd,
@@ -322,6 +342,47 @@ impl Prepared<'_> {
             let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
             let message: [u8; MESSAGE] = [step, a, b, c, d];
             libc::write(self.report, message.as_ptr().cast(), message.len());
+        }
+    }
+}
+
+/// Handles every signal as a program finds it in a container. What the caller
+/// ignores or blocks is inherited, and the stop at the exec is a signal too.
+unsafe fn default_signals() {
+    // SAFETY: the set is initialised before it is used, and the default needs
+    // no handler. The C library's own signals are refused, without harm.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// Raises every limit as far as this process may: what the caller's shell
+/// limits, containers don't.
+unsafe fn raise_limits() {
+    // SAFETY: the limits are read into a value that is initialised.
+    unsafe {
+        for resource in [
+            libc::RLIMIT_AS,
+            libc::RLIMIT_CPU,
+            libc::RLIMIT_DATA,
+            libc::RLIMIT_FSIZE,
+            libc::RLIMIT_NOFILE,
+            libc::RLIMIT_NPROC,
+            libc::RLIMIT_STACK,
+        ] {
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            if libc::getrlimit(resource, &mut limit) == 0 {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(resource, &limit);
+            }
         }
     }
 }
@@ -418,6 +479,13 @@ pub fn pin_name_services() {
         // yet. A refusal leaves the host's own configuration.
         unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
     }
+}
+
+/// Has the kernel keep what became of children until it is asked, also where
+/// the caller ignores the end of his. To be called before anything is started.
+pub fn wait_for_children() {
+    // SAFETY: the default needs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 fn pipe() -> io::Result<(File, OwnedFd)> {

@@ -22,6 +22,7 @@ use nix::unistd::{chroot, getegid, geteuid, getppid};
 use super::{Answer, Line, Request, Verdict, by_name};
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Guard, Instance, Rule};
+use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Target;
 use crate::probe::{self, Failure, Probe};
@@ -64,7 +65,7 @@ fn perform(request: &Request) -> Result<Answer> {
     let emulators: Vec<io::Result<File>> = request
         .parts
         .iter()
-        .map(|part| File::open(&part.emulator))
+        .map(|part| durable::open_file(&part.emulator))
         .collect();
     let is_root = geteuid().is_root();
     enter_namespaces().map_err(|error| match why_closed(is_root) {
@@ -74,7 +75,7 @@ fn perform(request: &Request) -> Result<Answer> {
     // A change of credentials may take it back.
     die_with(request.parent)?;
     enter_root()?;
-    let instance = Instance::of_new_namespace(Path::new(MOUNT))?;
+    let instance = Instance::mount_at(Path::new(MOUNT))?;
     let lock = instance.lock()?;
     let native = native(&request.targets)?;
     let verdicts = request

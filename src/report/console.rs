@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use anstream::ColorChoice;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::plain::visible;
 use super::{Document, ErrorReport, table};
 use crate::emulator::obtain::Event;
 use crate::error::{Error, IoContext, Result, Status};
@@ -85,10 +86,17 @@ impl Console {
         self.say(&format!("binfmtctl: {}", error.line()));
     }
 
-    fn say(&self, text: &str) {
+    /// Says something of several lines to people in any case.
+    pub fn help(&self, text: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// Says it in one line, in any case.
+    pub fn say(&self, text: &str) {
         let line = || {
             // A closed stderr leaves nobody to tell.
-            let _ = writeln!(anstream::stderr(), "{text}");
+            let _ = writeln!(anstream::stderr(), "{}", visible(text));
         };
         match self.bar.lock().ok().as_deref() {
             Some(Some(bar)) => bar.suspend(line),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::plain::visible;
 use super::{BytesReport, Compared, PlatformReport, Runs};
 
 /// One block a platform.
@@ -11,7 +12,7 @@ pub fn render(platforms: &[PlatformReport]) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(text, "\n{}", platform.platform);
         for (name, value) in lines(platform) {
-            let _ = writeln!(text, "  {name:12} {value}");
+            let _ = writeln!(text, "  {name:12} {}", visible(&value));
         }
     }
     text
@@ -32,6 +33,7 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
         format!("{handler}, {flags}, owner {owner}")
     });
     let variants = (!platform.variants.is_empty()).then(|| platform.variants.join(" "));
+    let in_front = (!platform.in_front.is_empty()).then(|| platform.in_front.join(" "));
     let behind = (!platform.shadowed.is_empty()).then(|| platform.shadowed.join(" "));
     let after_boot = (platform.runs != Runs::Native && platform.handler.is_some()).then(|| {
         match &platform.boot {
@@ -39,7 +41,9 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
             None if platform.persistent.is_none() => {
                 "unknown: not to be seen from a container".to_owned()
             }
-            None => "gone: nothing registers it".to_owned(),
+            None => {
+                "not this rule: nothing registers it, or a newer one takes its place".to_owned()
+            }
         }
     });
     [
@@ -50,6 +54,7 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
         ("QEMU", platform.qemu.clone()),
         ("sha256", platform.sha256.clone()),
         ("bytes", platform.bytes.as_ref().map(bytes)),
+        ("in front", in_front),
         ("behind it", behind),
         ("after boot", after_boot),
     ]

@@ -67,4 +67,33 @@ impl Finding {
         self.remedy = Some(command.into());
         self
     }
+
+    /// Adds the one command that mends it, where there is one.
+    pub fn mend_if(mut self, command: Option<impl Into<String>>) -> Self {
+        self.remedy = command.map(Into::into);
+        self
+    }
+
+    /// What is as it should be needs neither proof nor mending.
+    pub fn settled(self) -> Self {
+        match self.level {
+            Level::Ok => Self::ok(self.id, self.what),
+            Level::Warning | Level::Problem => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_it_should_be_needs_neither_proof_nor_mending() {
+        let finding = |level| Finding::new("x", level, "y").seen_in("z").mend("true");
+        let settled = finding(Level::Ok).settled();
+        assert_eq!((settled.evidence, settled.remedy), (None, None));
+        for level in [Level::Warning, Level::Problem] {
+            assert_eq!(finding(level).settled(), finding(level));
+        }
+    }
 }

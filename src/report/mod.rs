@@ -4,6 +4,7 @@
 pub mod console;
 pub mod details;
 pub mod finding;
+pub mod plain;
 pub mod survey;
 pub mod table;
 
@@ -213,6 +214,9 @@ pub struct PlatformReport {
     pub pinned: Option<Pinned>,
     /// What those bytes were held against.
     pub bytes: Option<BytesReport>,
+    /// Entries in front of that one that take some programs of the platform,
+    /// though not those that were tried.
+    pub in_front: Vec<String>,
     /// Other entries that match too, in the kernel's order.
     pub shadowed: Vec<String>,
     /// Whether it runs again after a reboot; null in a container, where the

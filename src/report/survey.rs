@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::{BootReport, Document, HostReport, Owner, PlatformReport, Runs};
 use crate::binfmt::boot::Boot;
-use crate::binfmt::{Entry, Instance, Rule, conf};
+use crate::binfmt::entry::Kind;
+use crate::binfmt::{Entry, Instance, Pattern, Rule, conf};
 use crate::emulator::elf;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
@@ -93,10 +94,9 @@ impl<'a> Survey<'a> {
     }
 
     /// Looks at these platforms alone. What runs now, the conf file doesn't
-    /// say, so one that can't be used counts as empty.
+    /// say, so it isn't even read.
     pub fn of(scope: Scope<'a>, platforms: &[&'static Platform]) -> Result<Self> {
-        let desired = conf::read(scope.conf).unwrap_or_default();
-        let mut survey = Self::unproved(scope, desired)?;
+        let mut survey = Self::unproved(scope, Vec::new())?;
         survey.platforms = platforms.to_vec();
         survey.probe();
         Ok(survey)
@@ -135,7 +135,9 @@ impl<'a> Survey<'a> {
                 .map(move |variant| (variant.name, probe(variant)))
         });
         let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
-        let mut outcomes: BTreeMap<_, _> = names.into_iter().zip(probe::run_all(&probes)).collect();
+        let ran = probes.iter().zip(probe::run_all(&probes));
+        let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
+        let outcomes: BTreeMap<_, _> = names.into_iter().zip(ran).collect();
         // Narrow rules run the usual program and miss others.
         let (targets, probes): (Vec<_>, Vec<_>) = targets()
             .filter(|target| outcomes.get(target.name).is_some_and(Outcome::runs))
@@ -150,8 +152,14 @@ impl<'a> Survey<'a> {
                 )
             })
             .filter(|(target, probe)| {
-                let usual = self.first_enabled(&Probe::of(target));
-                usual.map(|entry| &entry.name) != self.first_enabled(probe).map(|entry| &entry.name)
+                let runner = outcomes.get(target.name).and_then(|o| o.runner.as_ref());
+                let is_runner = |entry: &&Entry| {
+                    runner.is_some_and(|runner| is_interpreter(entry, &runner.interpreter))
+                };
+                let first = |probe| self.first_enabled(probe).filter(is_runner);
+                // A rule that can't be seen may be narrow too.
+                first(&Probe::of(target))
+                    .is_none_or(|usual| first(probe).is_none_or(|other| other.name != usual.name))
             })
             .unzip();
         self.missed = targets
@@ -161,35 +169,38 @@ impl<'a> Survey<'a> {
             .filter(|(_, outcome)| !outcome.runs())
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();
-        for outcome in outcomes.values_mut() {
-            self.doubt(outcome);
-        }
         self.outcomes = outcomes;
     }
 
     /// What ran in this process's own root, because no empty one could be
     /// made, counts where the same is certain in a container: the emulator is
     /// static, and the kernel doesn't look for it by its path.
-    fn doubt(&self, outcome: &mut Outcome) {
-        let (Some(why), Some(runner), Ok(())) =
-            (&outcome.no_empty_root, &outcome.runner, &outcome.verdict)
-        else {
-            return;
+    fn doubted(&self, target: &'static Target, mut outcome: Outcome) -> Outcome {
+        let (Some(why), Ok(())) = (&outcome.no_empty_root, &outcome.verdict) else {
+            return outcome;
         };
-        let fixed = |entry: &Entry| {
-            entry.enabled
-                && entry.known_flags().fix_binary
-                && is_interpreter(entry, &runner.interpreter)
+        let runner = outcome.runner.as_ref();
+        let first = self.first_enabled(&Probe::of(target));
+        let is_first =
+            |entry: &&Entry| runner.is_none_or(|runner| is_interpreter(entry, &runner.interpreter));
+        let is_native = runner.map_or(first.is_none(), |runner| runner.native);
+        let first = first.filter(is_first);
+        let is_fixed = match first {
+            Some(entry) => entry.known_flags().fix_binary,
+            None => runner.is_some_and(|runner| !runner.is_file(&runner.interpreter)),
         };
-        let is_fixed = self.entries.iter().any(fixed) || !runner.is_file(&runner.interpreter);
-        let head = runner.bytes(elf::HEAD as u64).unwrap_or_default();
-        let is_static = elf::check(&head, self.scope.host.platform).is_ok();
-        if !(runner.native || (is_fixed && is_static)) {
-            outcome.verdict = Err(Failure::NotPermitted(format!(
-                "it runs here, on {}, but not surely in a container: {why}",
-                runner.interpreter.display()
-            )));
-        }
+        let head = |runner: &Runner| runner.bytes(elf::HEAD as u64).unwrap_or_default();
+        let is_static = runner
+            .is_some_and(|runner| elf::check(&head(runner), self.scope.host.platform).is_ok());
+        let doubt = match first {
+            _ if is_native || (is_fixed && is_static) => return outcome,
+            Some(_) if !is_fixed => Failure::InterpreterNotFound,
+            _ => Failure::NotPermitted(format!(
+                "it runs here, but not surely in a container: {why}"
+            )),
+        };
+        outcome.verdict = Err(doubt);
+        outcome
     }
 
     /// What came of the probe of a target.
@@ -204,9 +215,17 @@ impl<'a> Survey<'a> {
             .is_some_and(|outcome| match &outcome.runner {
                 Some(runner) => outcome.runs() && runner.native,
                 // Without ptrace there is still the kernel's own list: no
-                // entry, no emulator.
-                None => outcome.runs() && !self.matching(target).any(|entry| entry.enabled),
+                // entry that is asked, no emulator.
+                None => {
+                    outcome.runs()
+                        && !(self.is_on() && self.matching(target).any(|entry| entry.enabled))
+                }
             })
+    }
+
+    /// Whether the kernel asks the entries at all.
+    fn is_on(&self) -> bool {
+        self.instance.as_ref().is_some_and(Instance::enabled)
     }
 
     /// The targets that run without an emulator.
@@ -244,7 +263,14 @@ impl<'a> Survey<'a> {
         let mut enabled = self.matching(target).filter(|entry| entry.enabled);
         match &outcome.runner {
             Some(runner) if runner.native => None,
-            Some(runner) => enabled.find(|entry| is_interpreter(entry, &runner.interpreter)),
+            Some(runner) => {
+                let is_runner = |entry: &&Entry| is_interpreter(entry, &runner.interpreter);
+                // An emulator that itself runs emulated is named by the other one.
+                match self.matching(target).any(|e| is_runner(&e)) {
+                    false if self.entries.iter().any(|e| is_runner(&e)) => enabled.next(),
+                    _ => enabled.find(is_runner),
+                }
+            }
             None => {
                 let first = enabled.next();
                 match outcome.runs() {
@@ -254,6 +280,28 @@ impl<'a> Survey<'a> {
                 }
             }
         }
+    }
+
+    /// Entries that are asked before the winner and match no probe of the
+    /// target, but programs with other headers.
+    fn in_front(&self, target: &'static Target, winner: Option<&Entry>) -> Vec<String> {
+        let usual = Probe::of(target).image();
+        let whole = Pattern {
+            offset: 0,
+            magic: target.magic.to_vec(),
+            mask: Some(target.mask.to_vec()),
+        };
+        self.entries
+            .iter()
+            .take_while(|entry| winner.is_none_or(|winner| winner.name != entry.name))
+            .filter(|entry| entry.enabled && !entry.matches(&usual))
+            .filter(|entry| match &entry.kind {
+                // One that doesn't look for ELF may match by chance only.
+                Kind::Magic(pattern) => pattern.offset < 4 && pattern.overlaps(&whole),
+                _ => false,
+            })
+            .map(|entry| entry.name.clone())
+            .collect()
     }
 
     /// Whether an entry is ours.
@@ -302,23 +350,31 @@ impl<'a> Survey<'a> {
     /// The part of the document about the host.
     pub fn host_report(&self) -> HostReport {
         let host = self.scope.host;
-        let held = match &self.instance {
-            Some(instance) => instance.held(host),
-            None => Instance::none_held(host),
-        };
         HostReport {
             platform: host.platform.name,
             kernel: host.kernel.to_string(),
             init: host.init.to_string(),
-            // A namespace sees the host's where it has mounted none itself.
-            instance: match host.initial_user_ns || held == Some(true) {
+            instance: match self.is_hosts() {
                 true => "host",
                 false => "userns",
             },
             mounted: self.instance.is_some(),
-            enabled: self.instance.as_ref().is_some_and(Instance::enabled),
-            held,
+            enabled: self.is_on(),
+            held: self.held(),
         }
+    }
+
+    fn held(&self) -> Option<bool> {
+        match &self.instance {
+            Some(instance) => instance.held(self.scope.host),
+            None => Instance::none_held(self.scope.host),
+        }
+    }
+
+    /// Whether the entries are the host's. A user namespace sees those where
+    /// it has mounted none itself.
+    fn is_hosts(&self) -> bool {
+        self.scope.host.initial_user_ns || self.held() == Some(true)
     }
 
     /// What runs, native first, then in the order of the table.
@@ -370,8 +426,9 @@ impl<'a> Survey<'a> {
             .outcome(target)
             .and_then(|outcome| outcome.runner.as_ref())
             .filter(|runner| !runner.native);
+        // A namespace's own rules come back for nobody.
         let source = winner
-            .filter(|_| !native)
+            .filter(|_| !native && self.is_hosts())
             .and_then(|entry| boot.covers(entry));
         let running = runner.map_or_else(Running::unknown, |runner| self.running(runner));
         let path_of = |runner: &Runner| runner.interpreter.to_string_lossy().into_owned();
@@ -396,6 +453,7 @@ impl<'a> Survey<'a> {
             sha256: running.sha256.map(|sha256| sha256.to_string()),
             pinned: (winner.is_some() || runner.is_some()).then_some(running.pinned),
             bytes: running.bytes,
+            in_front: self.in_front(target, winner),
             shadowed: self
                 .matching(target)
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))

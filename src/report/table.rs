@@ -6,12 +6,16 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::details;
+use super::plain::visible;
 use super::{Action, Cause, Document, Finding, HostReport, Level, Owner, PlatformReport, Runs};
+use crate::host::Kernel;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const BOLD: Style = Style::new().bold();
+/// Hosts, and what their CPUs often run besides.
+const COMPANIONS: [(&str, &str); 2] = [("linux/amd64", "linux/386"), ("linux/arm64", "linux/arm")];
 const DIM: Style = Style::new().dimmed();
 
 /// Renders the document, with ANSI styles for whoever wants them.
@@ -32,7 +36,7 @@ pub fn render(document: &Document) -> String {
             format!(
                 "{}\n{}{more}",
                 summary(host, platforms),
-                table(platforms, last)
+                table(platforms, lifetime(host), last)
             )
         }
         _ => String::new(),
@@ -59,17 +63,19 @@ fn summary(host: &HostReport, platforms: &[PlatformReport]) -> String {
     let mut text = format!(
         "{BOLD}{} host, Linux {}{BOLD:#}\n{native}{GOOD}emulated{GOOD:#}   {}\n",
         host.platform,
-        host.kernel,
+        visible(&host.kernel),
         of(Runs::Emulated)
     );
+    let is_root = nix::unistd::geteuid().is_root();
     for (reason, platforms) in failing(platforms) {
         let names: Vec<&str> = platforms.iter().copied().map(short_name).collect();
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "{BAD}not run{BAD:#}    {}: {reason}{}",
+            "{BAD}not run{BAD:#}    {}: {}{}",
             names.join(", "),
-            advice(&platforms)
+            visible(reason),
+            advice(&platforms, host.platform, is_root)
         );
     }
     text
@@ -89,7 +95,7 @@ fn failing(platforms: &[PlatformReport]) -> Vec<(&str, Vec<&PlatformReport>)> {
 }
 
 /// What to do about platforms that fail for one reason.
-fn advice(platforms: &[&PlatformReport]) -> String {
+fn advice(platforms: &[&PlatformReport], host: &str, is_root: bool) -> String {
     // After a run that took them away, or failed at them, there is nothing
     // to suggest that the run hasn't said.
     if platforms.iter().any(|platform| platform.action.is_some()) {
@@ -102,8 +108,16 @@ fn advice(platforms: &[&PlatformReport]) -> String {
     let Some((platform, cause)) = platforms.first().and_then(|p| Some((p, p.cause?))) else {
         return String::new();
     };
+    // CPUs often run these by themselves, were a rule not in the way: then
+    // it should go, and no other one come. Doctor tries that.
+    let is_companion = |platform: &&PlatformReport| {
+        platform.handler.is_some() && COMPANIONS.contains(&(host, platform.platform))
+    };
     match cause {
+        // Root is told what is missing by the reason itself.
+        Cause::NotPermitted if is_root => String::new(),
         Cause::NotPermitted => "\n           -> ask as root".to_owned(),
+        _ if platforms.iter().any(is_companion) => "\n           -> binfmtctl doctor".to_owned(),
         // What install did already it won't mend.
         _ if platform.owner == Some(Owner::Binfmtctl) => {
             "\n           -> binfmtctl doctor".to_owned()
@@ -124,12 +138,15 @@ fn checklist(findings: &[Finding]) -> String {
             Level::Warning => ("warning", WARN),
             Level::Problem => ("problem", BAD),
         };
-        let _ = writeln!(text, "{style}{word:7}{style:#}  {}", finding.what);
+        let _ = writeln!(text, "{style}{word:7}{style:#}  {}", visible(&finding.what));
+        if finding.level == Level::Ok {
+            continue;
+        }
         if let Some(evidence) = &finding.evidence {
-            let _ = writeln!(text, "         {DIM}seen: {evidence}{DIM:#}");
+            let _ = writeln!(text, "         {DIM}seen: {}{DIM:#}", visible(evidence));
         }
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "         -> {remedy}");
+            let _ = writeln!(text, "         -> {}", visible(remedy));
         }
     }
     text
@@ -139,7 +156,17 @@ fn short_name(platform: &PlatformReport) -> &str {
     platform.platform.trim_start_matches("linux/")
 }
 
-fn table(platforms: &[PlatformReport], last: &'static str) -> String {
+/// How long rules live that nobody registers again.
+fn lifetime(host: &HostReport) -> &'static str {
+    match (host.instance, host.held) {
+        ("userns", _) => "with namespace",
+        // Before, they outlive the mount.
+        (_, Some(false)) if Kernel::parse(&host.kernel).has_instances() => "with mount",
+        _ => "until reboot",
+    }
+}
+
+fn table(platforms: &[PlatformReport], lifetime: &str, last: &'static str) -> String {
     let acted = platforms.iter().any(|platform| platform.action.is_some());
     let mut head = vec![
         "PLATFORM", "RUNS", "RULE", "FLAGS", "OWNER", "QEMU", "LASTS",
@@ -147,7 +174,10 @@ fn table(platforms: &[PlatformReport], last: &'static str) -> String {
     if acted {
         head.push(last);
     }
-    let rows: Vec<Vec<String>> = platforms.iter().map(|p| row(p, acted)).collect();
+    let rows: Vec<Vec<String>> = platforms
+        .iter()
+        .map(|platform| row(platform, lifetime, acted))
+        .collect();
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
             let cells = rows.iter().map(|row| row[column].chars().count());
@@ -175,7 +205,7 @@ fn table(platforms: &[PlatformReport], last: &'static str) -> String {
     text
 }
 
-fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
+fn row(platform: &PlatformReport, lifetime: &str, acted: bool) -> Vec<String> {
     let prefix = format!("{}/", platform.platform);
     let variants: Vec<&str> = platform
         .variants
@@ -188,12 +218,12 @@ fn row(platform: &PlatformReport, acted: bool) -> Vec<String> {
     };
     let or_dash = |text: &Option<String>| match text.as_deref() {
         None | Some("") => "-".to_owned(),
-        Some(text) => text.to_owned(),
+        Some(text) => visible(text),
     };
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),
         (Runs::Emulated, Some(true)) => ("emulated", "yes"),
-        (Runs::Emulated, Some(false)) => ("emulated", "until reboot"),
+        (Runs::Emulated, Some(false)) => ("emulated", lifetime),
         (Runs::Emulated, None) => ("emulated", "unknown"),
         (Runs::No, _) => ("no", "-"),
     };
@@ -254,12 +284,28 @@ mod tests {
             sha256: None,
             pinned: None,
             bytes: None,
+            in_front: Vec::new(),
             shadowed: Vec::new(),
             persistent: Some(false),
             boot: None,
             action: None,
             rehearsal: None,
         }
+    }
+
+    #[test]
+    fn advice_never_opposes_doctors_nor_sends_root_to_root() {
+        let mut broken = platform("linux/386", Runs::No, Some("rule x is broken"));
+        broken.cause = Some(Cause::NoFixBinary);
+        broken.handler = Some("x".to_owned());
+        let on = |host: &str| advice(&[&broken], host, false);
+        assert!(on("linux/amd64").ends_with("-> binfmtctl doctor"));
+        assert!(on("linux/riscv64").ends_with("-> binfmtctl install 386"));
+        let mut closed = platform("linux/arm", Runs::No, Some("no /proc"));
+        closed.cause = Some(Cause::NotPermitted);
+        let by = |is_root| advice(&[&closed], "linux/amd64", is_root);
+        assert!(by(false).ends_with("-> ask as root"));
+        assert_eq!(by(true), "");
     }
 
     #[test]

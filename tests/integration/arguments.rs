@@ -23,6 +23,7 @@ fn with_rule(emulator: &str, flags: &str) -> Option<(World, PathBuf)> {
         target: target("riscv64"),
         interpreter: elsewhere.display().to_string(),
         flags: Flags::from_letters(flags),
+        prefix: String::new(),
     };
     world.register(&rule.named("theirs").line().unwrap());
     Some((world, elsewhere))

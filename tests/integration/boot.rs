@@ -39,6 +39,8 @@ for unit in systemd-binfmt.service proc-sys-fs-binfmt_misc.automount; do
     ln -s ../$unit sysinit.target.wants/
 done
 ln -s "$BINFMTCTL" "$SCRATCH/bin/binfmtctl"
+# This world's holder plays PID 1.
+mount --bind "/proc/$HOLDER/mountinfo" /proc/1/mountinfo
 "#;
 
 /// The same of OpenRC.
@@ -80,8 +82,10 @@ impl Machine {
 
     fn sh(&self, script: &str) -> Output {
         let scratch = self.world.path("scratch").display().to_string();
-        let head =
-            format!("SCRATCH={scratch}\nPATH={scratch}/bin:$PATH\nexport BINFMTCTL_CONF={CONF}\n");
+        let holder = self.world.holder();
+        let head = format!(
+            "SCRATCH={scratch}\nHOLDER={holder}\nPATH={scratch}/bin:$PATH\nexport BINFMTCTL_CONF={CONF}\n"
+        );
         self.world.sh(&(head + script))
     }
 
@@ -291,6 +295,17 @@ fn files_before_and_after_ours_are_told_apart() {
 }
 
 #[test]
+fn a_namespaces_own_rules_come_back_for_nobody() {
+    let Some(machine) = Machine::with("s390x") else {
+        return;
+    };
+    assert!(machine.source("s390x").is_some());
+    machine.sh("umount /proc/1/mountinfo").assert_exit(0);
+    assert_eq!(machine.source("s390x"), None);
+    assert_eq!(machine.status("s390x")["persistent"], false);
+}
+
+#[test]
 fn a_name_that_a_later_line_takes_is_gone() {
     for later in [
         ":qemu-riscv64:E::exe::/bin/true:",
@@ -373,6 +388,65 @@ fn a_file_with_a_missing_emulator_makes_the_service_fail() {
     );
     let remedy = machine.finds("distribution", "warning", "theirs", "b.conf");
     assert_eq!(remedy, None);
+}
+
+#[test]
+fn a_file_that_is_switched_off_brings_none_to_light() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    let missing = line("theirs", "/nowhere", "F").replace("\\xf3", "\\xf4");
+    for file in ["/usr/lib/binfmt.d/a.conf", "/etc/binfmt.d/a.conf"] {
+        machine.write(file, &missing);
+    }
+    machine.mends(
+        "distribution",
+        "warning",
+        "is missing",
+        "/etc/binfmt.d/a.conf",
+    );
+}
+
+#[test]
+fn a_file_without_mode_x_isnt_called_missing() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    machine.write("/etc/plain", "x");
+    machine.sh("chmod 644 /etc/plain").assert_exit(0);
+    let plain = line("theirs", "/etc/plain", "F").replace("\\xf3", "\\xf4");
+    machine.write("/etc/binfmt.d/a.conf", &plain);
+    machine.mends("distribution", "warning", "isn't executable", "a.conf");
+}
+
+#[test]
+fn a_rival_among_other_lines_is_left_to_whoever_wrote_them() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    machine.emulator("/usr/bin/theirs");
+    let rival = line("theirs", "/usr/bin/theirs", "F");
+    let file = "/etc/binfmt.d/zzz.conf";
+    machine.write(file, &format!("{rival}\n:jar:M::PK::/bin/true:\n"));
+    let remedy = machine.finds("order", "warning", "other things", file);
+    assert_eq!(remedy, None);
+    machine.write(file, &rival);
+    machine.mends("order", "warning", "theirs", file);
+}
+
+#[test]
+fn a_file_that_this_user_may_not_read_is_never_removed() {
+    let Some(machine) = Machine::with("riscv64") else {
+        return;
+    };
+    let script =
+        format!("chmod 000 {CONF}\nunshare --user --map-user=1000 \"$BINFMTCTL\" doctor --json");
+    let output = machine.sh(&script).json();
+    let findings = output["findings"].as_array().unwrap();
+    let found = findings.iter().find(|f| f["id"] == "conf").unwrap();
+    assert_eq!(found["level"], "warning", "{found}");
+    let remedy = text(&found["remedy"]);
+    assert!(remedy.starts_with("sudo binfmtctl doctor"), "{remedy}");
 }
 
 #[test]

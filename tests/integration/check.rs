@@ -39,7 +39,7 @@ fn variants_are_measured() {
             .ctl(&format!("check linux/arm/{variant}"))
             .assert_exit(0);
     }
-    for unknown in ["linux/arm/v9", "linux/amd64/v5"] {
+    for unknown in ["linux/arm/v9", "linux/amd64/v5", "riscv64/rva23u64"] {
         world
             .ctl(&format!("check {unknown}"))
             .assert_exit(2)
@@ -98,4 +98,24 @@ fn a_broken_conf_file_is_no_matter() {
     world.install("riscv64");
     std::fs::write(world.conf_path(), "nonsense\n").unwrap();
     world.ctl("check riscv64").assert_exit(0);
+    // Status says what runs, and then what is wrong with the file.
+    let status = world.ctl("status riscv64 --json").assert_exit(6);
+    assert_eq!(status.json()["platforms"][0]["runs"], "emulated");
+    status.assert_says(&["zz-binfmtctl.conf", "line 1"]);
+
+    std::fs::remove_file(world.conf_path()).unwrap();
+    let path = world.conf_path().display().to_string();
+    world.sh(&format!("mkfifo {path}")).assert_exit(0);
+    world.ctl("check riscv64").assert_exit(0);
+    world.ctl("status riscv64").assert_exit(6);
+}
+
+#[test]
+fn the_proc_of_another_pid_namespace_identifies_nobody() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let script = "unshare --pid --fork sh -c '\"$BINFMTCTL\" status riscv64 --json'";
+    let status = world.sh(script).json()["platforms"][0].clone();
+    assert_eq!(status["runs"], "emulated");
+    assert_eq!(status["sha256"], serde_json::Value::Null);
 }

@@ -70,6 +70,15 @@ fn nothing_mounted() {
 }
 
 #[test]
+fn what_was_asked_for_and_nothing_more_comes_back_with_the_mount() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    world.sh(&format!("umount {MOUNT}")).assert_exit(0);
+    finds_and_mends(&world, "mount", "problem");
+    assert_eq!(world.names(), ["qemu-riscv64"]);
+}
+
+#[test]
 fn everything_switched_off() {
     let Some(world) = World::new() else { return };
     world.install("riscv64");
@@ -220,6 +229,74 @@ fn a_rule_that_would_stop_every_program() {
     // From here to the next line nothing can be started in this world.
     world.write("deadly", "0");
     finds_and_mends(&world, "native-rule", "warning");
+}
+
+#[test]
+fn a_rule_that_would_stop_every_program_goes_before_anything_is_switched_on() {
+    // The usual programs of today are position-independent.
+    for elf_type in [2, 3] {
+        let Some(world) = World::new() else { return };
+        let host = crate::world::host().target();
+        let escape =
+            |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("\\x{b:02x}")).collect() };
+        let (mut magic, mut mask) = (host.magic.to_vec(), host.mask.to_vec());
+        (magic[16], mask[16]) = (elf_type, 0xff);
+        world.write("status", "0");
+        let (magic, mask) = (escape(&magic), escape(&mask));
+        world.register(&format!(":deadly rule:M::{magic}:{mask}:/bin/true:"));
+        let output = world.ctl("doctor --json").assert_exit(1).json();
+        let problems: Vec<&Value> = (output["findings"].as_array().unwrap().iter())
+            .filter(|finding| finding["level"] == "problem")
+            .collect();
+        assert_eq!(problems[0]["id"], "native-rule");
+        assert_eq!(problems[1]["id"], "switch");
+        assert!(problems[1]["remedy"].is_null());
+        let remedy = text(&problems[0]["remedy"]);
+        assert!(remedy.starts_with("echo -1 >"), "{remedy}");
+        // Nothing starts any more: the shell that runs it has to be there.
+        world
+            .sh(&format!("echo 1 >{MOUNT}/status; {remedy}"))
+            .assert_exit(0);
+        assert!(world.names().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_isnt_one_is_never_removed() {
+    let Some(world) = World::new() else { return };
+    let before = finding(&world, "conf");
+    assert_eq!(before, None);
+    world
+        .sh("rm -rf \"$BINFMTCTL_CONF\"; mkdir -p \"$BINFMTCTL_CONF\"")
+        .assert_exit(0);
+    let found = finding(&world, "conf").unwrap();
+    assert_eq!(found["level"], "problem");
+    assert!(found["remedy"].is_null(), "{found}");
+}
+
+#[test]
+fn what_is_fine_has_nothing_to_prove_or_mend() {
+    let Some(world) = World::new() else { return };
+    let output = world.ctl("doctor --json").json();
+    let findings = output["findings"].as_array().unwrap();
+    for fine in findings.iter().filter(|finding| finding["level"] == "ok") {
+        assert!(fine["evidence"].is_null() && fine["remedy"].is_null());
+    }
+}
+
+#[test]
+fn a_namespace_without_rules_isnt_told_to_hide_the_hosts() {
+    let Some(world) = World::unmounted() else {
+        return;
+    };
+    let output = world
+        .sh("BINFMTCTL_USERNS=0 \"$BINFMTCTL\" doctor --json")
+        .json();
+    for finding in output["findings"].as_array().unwrap() {
+        let remedy = finding["remedy"].as_str().unwrap_or_default();
+        assert!(!remedy.contains("mount"), "{finding}");
+        assert!(!remedy.contains("binfmtctl install") || remedy.contains("--userns"));
+    }
 }
 
 #[test]

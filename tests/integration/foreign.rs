@@ -184,3 +184,40 @@ fn rules_of_other_kinds_survive_everything() {
     }
     assert_eq!(world.entries(), before);
 }
+
+#[test]
+fn a_rule_whose_name_is_no_text_is_not_taken_for_another() {
+    let Some((world, emulator)) = with_emulator() else {
+        return;
+    };
+    let path = emulator.display().to_string();
+    let mut named = line("theirs", &path, "POF").into_bytes();
+    named.splice(1..7, *b"bad\xff");
+    std::fs::write(world.instance().join("register"), named).unwrap();
+    world
+        .ctl("uninstall --foreign bad\u{fffd}")
+        .assert_exit(2)
+        .assert_says(&["isn't plain text"]);
+    world.install("riscv64 --replace");
+    assert_eq!(world.status("riscv64")["handler"], "qemu-riscv64");
+    assert_eq!(world.names().len(), 2);
+}
+
+#[test]
+fn a_rule_in_front_that_takes_some_programs_is_named() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    // Only those with 29 section headers.
+    let riscv64 = r"\x7fELF\x02\x01\x01".to_owned() + &r"\x00".repeat(11) + r"\xf3\x00";
+    let magic = riscv64 + &r"\x00".repeat(40) + r"\x1d\x00";
+    let mask =
+        r"\xff".repeat(7) + &r"\x00".repeat(11) + r"\xff\xff" + &r"\x00".repeat(40) + r"\xff\xff";
+    world.register(&format!(":narrow:M::{magic}:{mask}:/bin/false:F"));
+    assert_eq!(world.runs("riscv64"), "emulated");
+    assert_eq!(world.status("riscv64")["in_front"][0], "narrow");
+    let doctor = world.ctl("doctor");
+    assert!(
+        doctor.stdout.contains("rule narrow is in front"),
+        "{doctor}"
+    );
+}

@@ -2,6 +2,7 @@
 //! real run then does, and nothing of it stays.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::sleep;
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::world::cache::{NEW, OLD, busybox, releases};
-use crate::world::{World, changes, host, skip, target, text};
+use crate::world::{AS_USER, World, changes, host, skip, target, text};
 use crate::wrong_hosts::freeze;
 
 /// A dry run that has to succeed and to change nothing.
@@ -186,6 +187,127 @@ fn closed_user_namespaces_are_told_and_no_failure() {
 }
 
 #[test]
+fn what_lies_at_an_emulators_place_is_neither_opened_nor_believed() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let emulator = world.stored().remove(0);
+    world.ctl("uninstall").assert_exit(0);
+    fs::create_dir_all(emulator.parent().unwrap()).unwrap();
+    let fifo = format!("mkfifo {}", emulator.display());
+    world.sh(&fifo).assert_exit(0);
+    lines(&dry_run(&world, "riscv64", &[]));
+    world.sh(&format!("rm {0}; mkdir {0}", emulator.display()));
+    let words = [emulator.to_str().unwrap(), "Is a directory"];
+    world.refuses("install riscv64 -n", 1, &words);
+    fs::remove_dir(&emulator).unwrap();
+    lines(&dry_run(&world, "riscv64", &[]));
+}
+
+#[test]
+fn a_store_without_room_or_lock_is_found_out() {
+    let Some(world) = World::new() else { return };
+    let store = world.prefix().display().to_string();
+    let small = format!("mkdir {store}; mount -t tmpfs -o size=1m tmpfs {store}");
+    world.sh(&small).assert_exit(0);
+    let words = [&*store, "No space left"];
+    world.refuses("install riscv64 -n", 1, &words);
+    world.refuses("install riscv64", 1, &words);
+    world.sh(&format!("umount {store}")).assert_exit(0);
+    let lock = format!("{store}/lock");
+    for (make, status, why) in [
+        ("mkdir", 1, "Is a directory"),
+        ("mkfifo", 1, "No such device"),
+        ("ln -s /dev/null", 1, "symbolic link"),
+    ] {
+        world
+            .sh(&format!("rm -rf {lock}; {make} {lock}"))
+            .assert_exit(0);
+        world.refuses("install riscv64 -n", status, &[&lock, why]);
+        world.refuses("install riscv64", status, &[&lock, why]);
+    }
+}
+
+#[test]
+fn what_would_be_cleared_up_is_a_change() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let emulator = world.stored().remove(0);
+    let litter = emulator.with_file_name(".binfmtctl-killed.tmp");
+    fs::write(&litter, "").unwrap();
+    let plan = dry_run(&world, "riscv64", &[]);
+    assert_eq!(plan["changed"], true);
+    let told = world.ctl("install riscv64 -n").assert_exit(0).stderr;
+    let says = format!("would remove {}", litter.display());
+    assert!(told.contains(&says), "{told}");
+    let done = world.ctl("install riscv64 --json").assert_exit(0).json();
+    assert_eq!(done["changed"], true);
+    assert!(!litter.exists());
+    assert_eq!(dry_run(&world, "riscv64", &[])["changed"], false);
+}
+
+/// Waits until nothing is left in a directory.
+#[track_caller]
+fn until_empty(dir: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while fs::read_dir(dir).unwrap().count() > 0 {
+        assert!(Instant::now() < deadline, "{} isn't empty", dir.display());
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_interrupted_rehearsal_leaves_nothing() {
+    let Some(world) = World::new() else { return };
+    let scratch = world.path("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let hangs = Probe {
+        code: b"\xeb\xfe",
+        ..Probe::of(host().target())
+    };
+    let pinned = world.pin("riscv64", &hangs.image());
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut run = world
+            .command("timeout")
+            .args(["-s", signal, "1", env!("CARGO_BIN_EXE_binfmtctl")])
+            .args(["install", "riscv64", "-n"])
+            .envs(pinned.options())
+            .env("TMPDIR", &scratch)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(8);
+        while fs::read_dir(&scratch).unwrap().count() == 0 {
+            assert!(Instant::now() < deadline, "{signal}: it never began");
+            sleep(Duration::from_millis(5));
+        }
+        assert_eq!(run.wait().unwrap().code(), Some(124), "{signal}");
+        until(run.id(), <[_]>::is_empty);
+        until_empty(&scratch);
+    }
+}
+
+#[test]
+fn a_store_that_an_ordinary_user_cant_see_is_not_said_to_be_wrong() {
+    let Some(world) = World::with_users() else {
+        return;
+    };
+    world.sh("umask 077; \"$BINFMTCTL\" install riscv64");
+    let stored = world.stored().remove(0);
+    let open = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777 == 0o755;
+    let below = stored.ancestors().take_while(|dir| *dir != world.path(""));
+    assert!(below.into_iter().all(open), "whatever the umask");
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(world.prefix(), closed).unwrap();
+    let line = format!("{AS_USER} \"$BINFMTCTL\" install riscv64 -n");
+    let told = world.sh(&line).assert_exit(0);
+    assert!(
+        told.stderr.contains("as far as this user can see"),
+        "{told}"
+    );
+    assert!(!told.stderr.contains("would replace"), "{told}");
+}
+
+#[test]
 fn it_takes_no_root() {
     let Some(world) = World::new() else { return };
     world.install("s390x");
@@ -198,14 +320,14 @@ fn it_takes_no_root() {
         .assert_exit(0);
     assert_eq!(lines(&done.json()).len(), 1);
     assert!(
-        done.stderr.contains("this user may only rehearse it"),
+        done.stderr.contains("this process may only rehearse it"),
         "{done}"
     );
     assert!(changes(&before, &world.settled()).is_empty());
 }
 
 #[test]
-fn root_without_the_rights_is_told_so_by_a_rehearsal_too() {
+fn root_without_the_rights_may_rehearse_and_is_told_so() {
     let Some(world) = World::new() else { return };
     let before = world.settled();
     for (variation, words) in [
@@ -215,10 +337,11 @@ fn root_without_the_rights_is_told_so_by_a_rehearsal_too() {
             ["CAP_SYS_ADMIN", "privileged"],
         ),
     ] {
-        for options in ["", "-n"] {
-            let line = format!("{variation} \"$BINFMTCTL\" install riscv64 {options}");
-            world.sh(&line).assert_exit(4).assert_says(&words);
-        }
+        let line = format!("{variation} \"$BINFMTCTL\" install riscv64");
+        world.sh(&line).assert_exit(4).assert_says(&words);
+        let told = world.sh(&format!("{line} -n")).assert_exit(0);
+        assert!(told.stderr.contains("may only rehearse it"), "{told}");
+        assert!(told.stderr.contains(words[0]), "{told}");
     }
     assert!(changes(&before, &world.settled()).is_empty());
 }
@@ -326,7 +449,7 @@ fn until(leader: u32, is_so: impl Fn(&[(i32, String)]) -> bool) -> Vec<(i32, Str
 }
 
 #[test]
-fn a_killed_rehearsal_leaves_no_process_behind_and_no_file_for_long() {
+fn a_killed_rehearsal_leaves_no_process_and_no_file_behind() {
     if host().emulator != "x86_64" {
         return skip("the emulator that hangs is amd64 code");
     }
@@ -359,7 +482,9 @@ fn a_killed_rehearsal_leaves_no_process_behind_and_no_file_for_long() {
     kill(Pid::from_raw(install.unwrap().0), Signal::SIGKILL).unwrap();
     run.wait().unwrap();
     until(run.id(), <[_]>::is_empty);
-    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 1);
+    until_empty(&scratch);
+    let dead = scratch.join("binfmtctl-rehearsal.dead");
+    fs::create_dir(&dead).unwrap();
     let others = scratch.join("others");
     fs::create_dir(&others).unwrap();
     let next = world.ctl_with("install riscv64 -n", &[("TMPDIR", &scratch)]);
@@ -377,4 +502,5 @@ fn the_hidden_command_is_not_for_people() {
     world.refuses("rehearse", 2, &["own use", "--dry-run"]);
     let help = world.ctl("--help").assert_exit(0).stdout;
     assert!(!help.contains("rehearse "), "{help}");
+    assert!(!help.contains("clear-up"), "{help}");
 }

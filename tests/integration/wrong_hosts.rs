@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::world::{Output, World, changes, skip, text};
+use crate::world::{AS_USER, Output, World, changes, skip, text};
 
 /// The program as a shell in the world calls it.
 const INSTALL: &str = "\"$BINFMTCTL\" install riscv64";
@@ -404,4 +404,50 @@ fn quiet_success_is_silent() {
     }
     let failed = world.ctl("install risc64 -q").assert_exit(2);
     assert_eq!(failed.stderr.lines().count(), 1, "{failed}");
+}
+
+#[test]
+fn a_rules_name_cant_write_lines_of_ours() {
+    let Some(world) = World::new() else { return };
+    let name = "a\nproblem  fake -> rm -rf\x1b[2J";
+    world.register(&crate::foreign::line(name, "/nowhere", "O"));
+    assert_eq!(world.names(), [name]);
+    let shown = r"a\nproblem  fake -> rm -rf\x1b[2J";
+    for line in ["status riscv64", "status", "doctor", "install riscv64 -n"] {
+        let said = world.ctl(line);
+        for text in [&said.stdout, &said.stderr] {
+            assert!(!text.contains('\x1b'), "{line}: {said}");
+            assert!(!text.contains("\nproblem  fake"), "{line}: {said}");
+        }
+    }
+    let status = world.ctl("status riscv64").assert_exit(0).stdout;
+    assert!(status.contains(shown), "{status}");
+    assert_eq!(world.status("riscv64")["handler"], name, "JSON is as it is");
+    let said = world.ctl("check riscv64").assert_exit(3).stderr;
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_root_without_dev_null_is_told_so() {
+    let Some(world) = World::new() else { return };
+    let hide = "mount -t tmpfs tmpfs /dev";
+    world.sh(hide).assert_exit(0);
+    for line in ["install riscv64 -n", "install riscv64"] {
+        world.refuses(line, 1, &["/dev/null", "No such file", "mount --rbind"]);
+    }
+}
+
+#[test]
+fn a_user_without_further_processes_gets_an_answer() {
+    let Some(world) = World::with_users() else {
+        return;
+    };
+    for limit in 1..4 {
+        for line in ["doctor --json", "install riscv64 -n --json"] {
+            let limited = format!("{AS_USER} prlimit --nproc={limit} \"$BINFMTCTL\" {line}");
+            let said = world.sh(&limited);
+            assert!(said.json().is_object(), "{line}: {said}");
+            assert!(!said.stderr.contains("panicked"), "{line}: {said}");
+        }
+    }
 }

@@ -114,10 +114,13 @@ debian_archive() {
     "${targets[@]}" | head -n 1
 }
 
-# apt_root SUITE ARCH: makes an apt root of its own; prints its configuration
-# file. It is read after the host's, hence takes away what would reach outside.
+# apt_root SUITE ARCH...: makes an apt root of its own for these architectures,
+# the first of which is the native one; prints its configuration file. It is
+# read after the host's, hence takes away what would reach outside.
 apt_root() {
-    local suite=$1 arch=$2 archive root=$CACHE/apt/$1-$2
+    local suite=$1 archive root
+    shift
+    root=$CACHE/apt/$suite-$(paste -sd - < <(printf '%s\n' "$@"))
     mkdir -p "$root/lists/partial" "$root/cache/archives/partial" "$root/parts"
     archive=$(debian_archive)
     [ -n "$archive" ] || return 1
@@ -134,8 +137,8 @@ apt_root() {
 	#clear APT::Update::Post-Invoke;
 	#clear APT::Update::Post-Invoke-Success;
 	#clear APT::Architectures;
-	APT::Architecture "$arch";
-	APT::Architectures "$arch";
+	APT::Architecture "$1";
+	APT::Architectures { $(printf '"%s";' "$@") };
 	APT::Sandbox::User "root";
 	APT::Update::Error-Mode "any";
 	Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";

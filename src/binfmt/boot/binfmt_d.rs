@@ -144,6 +144,18 @@ pub fn place(root: &Path, conf: &Path) -> Place {
     }
 }
 
+/// Whether another file of its name would be read, were this one not there.
+pub fn covers(root: &Path, path: &Path) -> bool {
+    let Some(name) = path.file_name() else {
+        return false;
+    };
+    let same = |dir: &&str| root.join(dir).join(name) == path;
+    let lower = DIRS.iter().skip_while(|dir| !same(dir)).skip(1);
+    lower
+        .map(|dir| root.join(dir).join(name))
+        .any(|path| path.exists())
+}
+
 /// Hidden files are passed over.
 fn is_read(name: &str) -> bool {
     name.ends_with(".conf") && !name.starts_with('.')

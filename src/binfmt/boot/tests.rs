@@ -1,4 +1,5 @@
 use super::*;
+use crate::binfmt::Pattern;
 use crate::platform::{TARGETS, Target};
 use proptest::prelude::*;
 use std::os::unix::fs::symlink;
@@ -231,7 +232,7 @@ fn our_own_rules_are_no_rivals_of_each_other() {
     };
     for (i, one) in TARGETS.iter().enumerate() {
         for other in &TARGETS[..i] {
-            let both = overlap(&pattern(one), &pattern(other));
+            let both = pattern(one).overlaps(&pattern(other));
             assert!(!both, "{} and {}", one.name, other.name);
         }
     }
@@ -256,8 +257,8 @@ proptest! {
     #[test]
     fn patterns_overlap_where_some_header_matches_both(one in pattern(), other in pattern()) {
         let both = headers().any(|header| one.matches(&header) && other.matches(&header));
-        prop_assert_eq!(overlap(&one, &other), both);
-        prop_assert_eq!(overlap(&other, &one), both);
+        prop_assert_eq!(one.overlaps(&other), both);
+        prop_assert_eq!(other.overlaps(&one), both);
     }
 
     #[test]

@@ -5,15 +5,21 @@
 //! also a host that isn't running.
 
 mod conf;
+mod foreign;
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::rules::{quoted, with_remedy};
-use crate::binfmt::boot::binfmt_d::{ConfFile, Line};
+use super::ctl::Ctl;
+use super::interpreter;
+use super::words::{option, quoted};
+use crate::binfmt::boot::binfmt_d::{self, ConfFile};
 use crate::binfmt::boot::unit::Unit;
-use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, Source, openrc};
-use crate::binfmt::{Entry, Rule};
+use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, openrc};
+use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
 use crate::error::Error;
@@ -36,11 +42,40 @@ pub struct Facts {
     /// Whether it is there.
     pub present: bool,
     /// Why it can't be used.
-    pub unusable: Option<String>,
+    pub unusable: Option<Unusable>,
     /// Where our emulators lie.
     pub prefix: PathBuf,
     /// What is ours, by identity.
     pub rows: Vec<Row>,
+    /// Interpreters that can't be registered, with what is wrong with each.
+    pub faults: BTreeMap<String, String>,
+    /// Files of binfmt.d in whose place another one of their name would be
+    /// read, were they not there.
+    pub covering: BTreeSet<PathBuf>,
+    /// Our commands.
+    pub ctl: Ctl,
+}
+
+/// Why our conf file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// What it says makes no sense.
+    Content(String),
+    /// This user may not read it.
+    Forbidden(String),
+    /// It is no file, or its place is none.
+    Place(String),
+}
+
+impl Unusable {
+    fn of(conf: &Path, error: &Error) -> Self {
+        let reason = error.reason();
+        match fs::read(conf) {
+            Ok(_) => Self::Content(reason),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Self::Forbidden(reason),
+            Err(_) => Self::Place(reason),
+        }
+    }
 }
 
 /// What is ours of one identity, in the file and in the kernel.
@@ -75,6 +110,7 @@ impl Facts {
         manifest: &Manifest,
         survey: &Survey<'_>,
         unusable: Option<&Error>,
+        ctl: &Ctl,
     ) -> Self {
         let file = ConfFile::read(&context.conf);
         let mut rows: Vec<Row> = TARGETS
@@ -83,13 +119,27 @@ impl Facts {
             .filter(|row| row.filed.is_some() || !row.registered.is_empty())
             .collect();
         rows.sort_by_key(|row| PLATFORMS.iter().position(|p| p == row.platform));
+        let root = Path::new("/");
+        let boot = Boot::read(root, &context.host.init, &context.conf);
+        let fault = |interpreter: &str| {
+            let fault = interpreter::fault(Path::new(interpreter), context.host.platform);
+            Some((interpreter.to_owned(), fault?))
+        };
         Self {
             init: context.host.init.clone(),
             is_host: context.host.initial_pid_ns,
-            boot: Boot::read(Path::new("/"), &context.host.init, &context.conf),
+            faults: (boot.failing.iter())
+                .filter_map(|(rule, _)| fault(&rule.interpreter))
+                .collect(),
+            covering: (boot.files.iter())
+                .map(|file| file.path.clone())
+                .filter(|path| binfmt_d::covers(root, path))
+                .collect(),
+            boot,
+            ctl: ctl.clone(),
             conf: context.conf.clone(),
             present: context.conf.exists(),
-            unusable: unusable.map(Error::reason),
+            unusable: unusable.map(|error| Unusable::of(&context.conf, error)),
             prefix: context.store.prefix().to_owned(),
             rows,
         }
@@ -98,6 +148,15 @@ impl Facts {
     /// Whether our file has a rule to bring back.
     fn has_rules(&self) -> bool {
         self.rows.iter().any(|row| row.filed.is_some())
+    }
+
+    /// The words that set up all that should run; all that could, where
+    /// nothing was asked for.
+    pub fn install(&self) -> String {
+        match self.has_rules() {
+            true => conf::install(&self.rows),
+            false => "install".to_owned(),
+        }
     }
 
     fn is_ours(&self, rule: &Rule) -> bool {
@@ -132,30 +191,33 @@ impl Row {
                 None if survey.is_native(platform) => Other::Kernel,
                 None => Other::Nobody,
             },
-            options: options(context, manifest, &registered),
+            options: match (registered.first(), filed) {
+                (Some(entry), _) => {
+                    options(context, manifest, &entry.interpreter, entry.known_flags())
+                }
+                (None, Some(rule)) => options(context, manifest, &rule.interpreter, rule.flags),
+                (None, None) => String::new(),
+            },
             registered,
         }
     }
 }
 
-/// What tells `install` to leave these entries' QEMU and flags as they are.
-fn options(context: &Context, manifest: &Manifest, registered: &[Entry]) -> String {
-    let Some(entry) = registered.first() else {
-        return String::new();
-    };
+/// What tells `install` to leave a rule's QEMU and flags as they are.
+fn options(context: &Context, manifest: &Manifest, interpreter: &str, flags: Flags) -> String {
     let usual = context
         .host
         .architecture()
         .and_then(|host| manifest.release(host, None));
-    let digest = context.store.digest_of_path(Path::new(&entry.interpreter));
+    let digest = context.store.digest_of_path(Path::new(interpreter));
     let release = digest.and_then(|digest| manifest.known(&digest));
     let mut options = String::new();
-    if entry.known_flags().credentials {
+    if flags.credentials {
         options.push_str(" --credentials");
     }
     if let (Some(release), Ok(usual)) = (release, usual) {
         if release.qemu != usual.qemu {
-            options.push_str(&format!(" --qemu {}", release.qemu));
+            options.push_str(&option("--qemu", &release.qemu));
         }
     }
     options
@@ -168,7 +230,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         Init::Systemd => {
             findings.push(systemd(facts));
             findings.extend(support::check(facts));
-            findings.extend(foreign(facts));
+            findings.extend(foreign::check(facts));
         }
         Init::OpenRc => findings.push(openrc(facts)),
         Init::Other(_) => findings.push(other(facts)),
@@ -193,7 +255,7 @@ fn systemd(facts: &Facts) -> Finding {
         (&facts.boot.systemd_binfmt, &facts.boot.masked_mount)
     {
         let finding = applies_nothing(format!("{name} is masked")).seen_in(seen(file));
-        return with_remedy(finding, unmask(name, file));
+        return finding.mend_if(unmask(name, file));
     }
     match &facts.boot.systemd_binfmt {
         Unit::Starts(file) => Finding::ok(
@@ -201,10 +263,9 @@ fn systemd(facts: &Facts) -> Finding {
             format!("{SYSTEMD_BINFMT} applies the files of binfmt.d at boot"),
         )
         .seen_in(seen(file)),
-        Unit::Masked(file) => with_remedy(
-            applies_nothing(format!("{SYSTEMD_BINFMT} is masked")).seen_in(seen(file)),
-            unmask(SYSTEMD_BINFMT, file),
-        ),
+        Unit::Masked(file) => applies_nothing(format!("{SYSTEMD_BINFMT} is masked"))
+            .seen_in(seen(file))
+            .mend_if(unmask(SYSTEMD_BINFMT, file)),
         Unit::Idle(file) => applies_nothing(format!("no target wants {SYSTEMD_BINFMT}"))
             .seen_in(seen(file))
             .mend(format!(
@@ -242,24 +303,28 @@ fn openrc(facts: &Facts) -> Finding {
         ),
     )
     .seen_in("/etc/runlevels");
-    let words = conf::words(facts.rows.iter());
+    let install = match facts.rows.is_empty() {
+        true => None,
+        false => facts.ctl.change(&conf::install(&facts.rows)),
+    };
     let script = openrc::SCRIPT;
-    with_remedy(
-        finding,
-        (!words.is_empty()).then(|| {
-            format!(
-                r"printf '#!/bin/sh\nbinfmtctl install {words}\n' >{script} && chmod +x {script} && rc-update add local default"
-            )
-        }),
-    )
+    finding.mend_if(install.map(|install| {
+        format!(
+            r"printf '%s\n' '#!/bin/sh' {} >{script} && chmod +x {script} && rc-update add local default",
+            quoted(&install)
+        )
+    }))
 }
 
 fn other(facts: &Facts) -> Finding {
     let init = &facts.init;
+    let install = facts.ctl.change(&facts.install());
+    let run = install.map(|command| format!(": have it run `{command}` then"));
     let what = match facts.is_host {
         true => format!(
-            "nothing on this host registers {} at boot (init system: {init}): have it run `binfmtctl install` then",
-            facts.conf.display()
+            "nothing on this host registers {} at boot (init system: {init}){}",
+            facts.conf.display(),
+            run.unwrap_or_default()
         ),
         false => format!(
             "this is a container ({init} is its PID 1), from which nothing lasts over a boot: run binfmtctl on the host"
@@ -268,131 +333,5 @@ fn other(facts: &Facts) -> Finding {
     Finding::warning("init", what).seen_in("/proc/1/comm, /run")
 }
 
-/// Other people's files of which a rule can't be registered: then the service
-/// that applies them counts as failed.
-fn foreign(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "distribution";
-    let failing: Vec<&(Rule, Source)> = facts
-        .boot
-        .failing
-        .iter()
-        .filter(|(rule, _)| !facts.is_ours(rule))
-        .collect();
-    let files = facts
-        .boot
-        .files
-        .iter()
-        .filter(|file| file.path != facts.conf);
-    if failing.is_empty() {
-        let files: Vec<&ConfFile> = files.filter(|file| !file.lines.is_empty()).collect();
-        if files.is_empty() {
-            return Vec::new();
-        }
-        let rules: usize = files.iter().map(|file| file.rules().count()).sum();
-        let others: usize = files.iter().map(|file| file.others()).sum();
-        let what = format!(
-            "{} more files of binfmt.d are applied at boot: {rules} rules by magic, {others} others",
-            files.len()
-        );
-        return vec![Finding::ok(ID, what)];
-    }
-    failing
-        .into_iter()
-        .map(|(rule, source)| {
-            let what = format!(
-                "{} isn't there, so rule {} can't be registered and {} fails at boot",
-                rule.interpreter, rule.name, source.unit
-            );
-            let file = facts
-                .boot
-                .files
-                .iter()
-                .find(|file| file.path == source.file);
-            let all_fail = file.is_none_or(|file| {
-                file.lines.iter().all(|line| match line {
-                    Line::Rule(rule) => facts
-                        .boot
-                        .failing
-                        .iter()
-                        .any(|(failing, _)| failing == rule),
-                    Line::Other(_) => false,
-                })
-            });
-            with_remedy(
-                Finding::warning(ID, what).seen_in(source.file.display().to_string()),
-                all_fail.then(|| switch_off(&source.file)),
-            )
-        })
-        .collect()
-}
-
-/// The command after which a file of somebody else's isn't applied any more.
-fn switch_off(file: &Path) -> String {
-    let path = quoted(&file.display().to_string());
-    if file.starts_with("/etc") || file.starts_with("/run") {
-        return format!(
-            "mv {path} {}",
-            quoted(&format!("{}.disabled", file.display()))
-        );
-    }
-    if file.starts_with("/var") {
-        return format!("rm {path}");
-    }
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    format!(
-        "ln -s /dev/null {}",
-        quoted(&format!("/etc/binfmt.d/{name}"))
-    )
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_fits_the_place_of_its_file() {
-        let table = [
-            (
-                "/etc/binfmt.d/a.conf",
-                "mv /etc/binfmt.d/a.conf /etc/binfmt.d/a.conf.disabled",
-            ),
-            (
-                "/usr/lib/binfmt.d/a b.conf",
-                "ln -s /dev/null '/etc/binfmt.d/a b.conf'",
-            ),
-            ("/var/lib/binfmts/a", "rm /var/lib/binfmts/a"),
-        ];
-        for (file, command) in table {
-            assert_eq!(switch_off(Path::new(file)), command);
-        }
-        let unmasked = |dir: &str| unmask("x.service", &Path::new(dir).join("x.service"));
-        let command = unmasked("/etc/systemd/system");
-        assert_eq!(command.as_deref(), Some("systemctl unmask x.service"));
-        assert_eq!(unmasked("/run/systemd/generator.early"), None);
-        assert_eq!(unmasked("/usr/lib/systemd/system"), None);
-    }
-
-    #[test]
-    fn a_container_is_told_to_ask_on_the_host() {
-        let init = Init::Other("sh".to_owned());
-        let conf = PathBuf::from("/nowhere/zz.conf");
-        let mut facts = Facts {
-            boot: Boot::read(Path::new("/nowhere"), &init, &conf),
-            init,
-            is_host: false,
-            conf,
-            present: false,
-            unusable: None,
-            prefix: "/opt/binfmtctl".into(),
-            rows: Vec::new(),
-        };
-        let told = |facts: &Facts| check(facts)[0].what.clone();
-        assert!(told(&facts).contains("on the host"), "{}", told(&facts));
-        facts.is_host = true;
-        assert!(
-            told(&facts).contains("/nowhere/zz.conf"),
-            "{}",
-            told(&facts)
-        );
-    }
-}
+mod tests;

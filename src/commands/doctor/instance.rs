@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 use procfs::FromBufRead;
 use procfs::process::MountInfos;
 
+use super::ctl::Ctl;
+use super::words::{quoted, unescaped, word};
+use super::{boot, rules};
+use crate::binfmt::instance::DEFAULT_MOUNT;
+use crate::commands::Context;
 use crate::host::Host;
+use crate::platform::PLATFORMS;
 use crate::report::survey::Survey;
 use crate::report::{Finding, HostReport};
 
@@ -18,8 +24,10 @@ enum Module {
     Present,
     /// It could be loaded.
     Loadable,
-    /// This kernel has none.
+    /// This kernel's modules are there, and it isn't among them.
     Missing,
+    /// This kernel's modules can't be seen.
+    Unknown,
 }
 
 /// What is mounted at the place, on top.
@@ -71,9 +79,11 @@ fn module(filesystems: &str, modules: &[String]) -> Module {
         let name = path.rsplit('/').next().unwrap_or_default();
         name.split('.').next() == Some("binfmt_misc")
     };
-    match modules.iter().flat_map(|text| text.lines()).any(file) {
-        true => Module::Loadable,
-        false => Module::Missing,
+    let mut lines = modules.iter().flat_map(|text| text.lines()).peekable();
+    match (lines.peek().is_some(), lines.any(file)) {
+        (_, true) => Module::Loadable,
+        (true, false) => Module::Missing,
+        (false, false) => Module::Unknown,
     }
 }
 
@@ -85,7 +95,7 @@ fn top(mountinfo: &[u8], place: &Path) -> Top {
     let mut here = mounts
         .into_iter()
         .rev()
-        .filter(|mount| mount.mount_point == place);
+        .filter(|mount| unescaped(&mount.mount_point) == place);
     match here.next() {
         None => Top::Nothing,
         Some(mount) => match mount.fs_type.as_str() {
@@ -96,23 +106,66 @@ fn top(mountinfo: &[u8], place: &Path) -> Top {
     }
 }
 
+/// What is judged.
+#[derive(Debug)]
+pub struct Facts {
+    before: Before,
+    report: HostReport,
+    /// Whether the rules of an instance go with its last mount.
+    has_instances: bool,
+    has_rules: bool,
+    /// An enabled rule that takes the host's own programs.
+    deadly: Option<String>,
+    /// Whether everything runs that should.
+    asked_runs: bool,
+    /// What sets up what should run.
+    install: String,
+}
+
+impl Facts {
+    /// Takes what the others saw.
+    pub fn read(
+        mut before: Before,
+        context: &Context,
+        survey: &Survey<'_>,
+        rules: &rules::Facts,
+        boot: &boot::Facts,
+    ) -> Self {
+        if rules.native.is_ok() {
+            // A namespace without rules had one mounted.
+            before.module = Module::Present;
+        }
+        let is_desired = |platform: &rules::PlatformFacts| match survey.desired.is_empty() {
+            true => PLATFORMS.contains(platform.platform) && platform.platform.engine,
+            false => platform.desired,
+        };
+        let mut asked = rules.platforms.iter().filter(|p| is_desired(p));
+        Self {
+            before,
+            report: survey.host_report(),
+            has_instances: context.host.kernel.has_instances(),
+            has_rules: !survey.entries.is_empty(),
+            deadly: rules.deadly().map(str::to_owned),
+            asked_runs: asked.all(|platform| survey.runs(platform.platform)),
+            install: boot.install(),
+        }
+    }
+}
+
 /// Judges the instance.
-pub fn check(before: &Before, survey: &Survey<'_>) -> Vec<Finding> {
-    let report = survey.host_report();
-    let has_rules = !survey.entries.is_empty();
-    let mut findings = vec![check_module(before.module, &report)];
-    findings.push(check_mount(before, &report));
-    if report.mounted {
-        findings.push(check_switch(&before.mount, report.enabled));
-        findings.push(check_life(&before.mount, &report, has_rules));
+pub fn check(facts: &Facts, ctl: &Ctl) -> Vec<Finding> {
+    let mut findings = vec![check_module(facts), check_mount(facts, ctl)];
+    if facts.report.mounted {
+        findings.extend([check_switch(facts), check_life(facts, ctl)]);
     }
     findings
 }
 
-fn check_module(module: Module, host: &HostReport) -> Finding {
+fn check_module(facts: &Facts) -> Finding {
     const ID: &str = "module";
-    match module {
-        _ if host.mounted => Finding::ok(ID, "the kernel has binfmt_misc"),
+    let kernel = &facts.report.kernel;
+    match facts.before.module {
+        _ if facts.report.mounted => Finding::ok(ID, "the kernel has binfmt_misc"),
         Module::Present => Finding::ok(ID, "the kernel has binfmt_misc"),
         Module::Loadable => Finding::warning(ID, "the kernel module binfmt_misc isn't loaded")
             .seen_in("/proc/filesystems")
@@ -120,79 +173,100 @@ fn check_module(module: Module, host: &HostReport) -> Finding {
         Module::Missing => Finding::problem(
             ID,
             format!(
-                "this kernel has no binfmt_misc, nor a module for it: install the rest of the modules of Linux {}, or boot a kernel with CONFIG_BINFMT_MISC",
-                host.kernel
+                "this kernel has no binfmt_misc, nor a module for it: install the rest of the modules of Linux {kernel}, or boot a kernel with CONFIG_BINFMT_MISC"
             ),
         )
-        .seen_in(format!("/proc/filesystems, /lib/modules/{}", host.kernel)),
+        .seen_in(format!("/proc/filesystems, /lib/modules/{kernel}")),
+        Module::Unknown => Finding::warning(
+            ID,
+            "binfmt_misc isn't loaded, and whether this kernel has it can't be told from here",
+        )
+        .seen_in(format!(
+            "/proc/filesystems; /lib/modules/{kernel} has no list of modules"
+        )),
     }
 }
 
-fn check_mount(before: &Before, host: &HostReport) -> Finding {
+fn check_mount(facts: &Facts, ctl: &Ctl) -> Finding {
     const ID: &str = "mount";
-    let place = before.mount.display();
-    match (&before.top, host.mounted) {
+    const AUTOFS: &str = "/proc/self/mountinfo: autofs and nothing on it";
+    let mount = &facts.before.mount;
+    let place = mount.display();
+    // Rules are asked also where they can't be seen.
+    let finding = |what: String| match facts.asked_runs {
+        true => Finding::warning(ID, what),
+        false => Finding::problem(ID, what),
+    };
+    let is_usual = mount == Path::new(DEFAULT_MOUNT);
+    // It mounts, and registers what nobody could while it wasn't.
+    let install = || is_usual.then(|| ctl.change(&facts.install)).flatten();
+    match (&facts.before.top, facts.report.mounted) {
         (Top::Automount, true) => Finding::warning(
             ID,
             format!("nobody had triggered the automount at {place}; it is mounted since just now"),
         )
-        .seen_in("/proc/self/mountinfo: autofs and nothing on it"),
-        (Top::Automount, false) => Finding::problem(
-            ID,
-            format!("the automount at {place} doesn't mount anything"),
-        )
-        .seen_in("/proc/self/mountinfo: autofs and nothing on it")
-        .mend("systemctl restart proc-sys-fs-binfmt_misc.automount"),
-        (Top::Nothing, true) if before.from_container => Finding::ok(
+        .seen_in(AUTOFS),
+        (Top::Automount, false) => {
+            let restart = "systemctl restart proc-sys-fs-binfmt_misc.automount";
+            finding(format!("the automount at {place} doesn't mount anything"))
+                .seen_in(AUTOFS)
+                .mend_if(ctl.is_outside().then_some(restart))
+        }
+        (Top::Nothing, true) if facts.before.from_container => Finding::ok(
             ID,
             "binfmt_misc isn't mounted in this container, but outside; doctor has mounted it for itself",
         ),
         (_, true) => Finding::ok(ID, format!("binfmt_misc is mounted at {place}")),
-        (Top::Nothing, false) if before.from_container => Finding::warning(
+        (Top::Nothing, false) if facts.before.from_container => Finding::warning(
             ID,
             "binfmt_misc isn't mounted in this container, so the host's rules can't be seen: run it on the host, or use --host in a container started with `--privileged --pid=host`",
         )
         .seen_in("/proc/self/mountinfo"),
-        (Top::Other(kind), false) => Finding::problem(
-            ID,
-            format!("at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"),
-        )
+        (Top::Other(kind), false) => finding(format!(
+            "at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"
+        ))
         .seen_in("/proc/self/mountinfo")
-        .mend(format!("mount -t binfmt_misc binfmt_misc {place}")),
-        (Top::Nothing | Top::Instance, false) => Finding::problem(
-            ID,
-            format!("binfmt_misc isn't mounted at {place}, so no rules can be seen or made"),
-        )
+        .mend_if(ctl.mount(mount).or_else(install)),
+        (Top::Nothing | Top::Instance, false) => finding(format!(
+            "binfmt_misc isn't mounted at {place}, so no rules can be seen or made"
+        ))
         .seen_in("/proc/self/mountinfo")
-        // It mounts, and registers what nobody could while it wasn't.
-        .mend("binfmtctl install"),
+        .mend_if(install().or_else(|| ctl.mount(mount))),
     }
 }
 
-fn check_switch(mount: &Path, enabled: bool) -> Finding {
+fn check_switch(facts: &Facts) -> Finding {
     const ID: &str = "switch";
-    let status = mount.join("status");
-    let status = status.display();
-    match enabled {
-        true => Finding::ok(ID, "binfmt_misc as a whole is switched on"),
-        false => Finding::problem(
+    let status = facts.before.mount.join("status");
+    if facts.report.enabled {
+        return Finding::ok(ID, "binfmt_misc as a whole is switched on");
+    }
+    let off = "binfmt_misc as a whole is switched off: no rule is asked";
+    let seen = format!("{}: disabled", status.display());
+    match &facts.deadly {
+        Some(rule) => Finding::problem(
             ID,
-            "binfmt_misc as a whole is switched off: no rule is asked",
+            format!("{off}; don't switch it on before rule {rule} is gone, which would stop every program"),
         )
-        .seen_in(format!("{status}: disabled"))
-        .mend(format!("sh -c 'echo 1 >{status}'")),
+        .seen_in(seen),
+        None => {
+            let write = format!("echo 1 >{}", word(&status));
+            Finding::problem(ID, off)
+                .seen_in(seen)
+                .mend(format!("sh -c {}", quoted(&write)))
+        }
     }
 }
 
 /// How long the rules live.
-fn check_life(mount: &Path, host: &HostReport, has_rules: bool) -> Finding {
+fn check_life(facts: &Facts, ctl: &Ctl) -> Finding {
     const ID: &str = "held";
+    let mount = &facts.before.mount;
     let place = mount.display();
-    let only_here = format!(
-        "PID 1 doesn't have this binfmt_misc mounted: its rules go when the mount at {place} goes"
-    );
+    let only_here = "PID 1 doesn't have this binfmt_misc mounted";
+    let gone = format!("{only_here}: its rules go when the mount at {place} goes");
     let seen = "/proc/1/mountinfo";
-    match (host.held, host.instance) {
+    match (facts.report.held, facts.report.instance) {
         (Some(true), _) => Finding::ok(ID, "PID 1 has this binfmt_misc mounted: its rules stay"),
         (_, "userns") => Finding::warning(
             ID,
@@ -200,13 +274,18 @@ fn check_life(mount: &Path, host: &HostReport, has_rules: bool) -> Finding {
         )
         .seen_in("/proc/self/ns/user, /proc/1/mountinfo"),
         (Some(false), _) => {
-            let finding = match has_rules {
-                true => Finding::problem(ID, only_here),
-                false => Finding::warning(ID, only_here),
+            let finding = match (facts.has_instances, facts.has_rules) {
+                (true, true) => Finding::problem(ID, gone),
+                (true, false) => Finding::warning(ID, gone),
+                (false, _) => Finding::warning(
+                    ID,
+                    format!("{only_here}: before Linux 6.7 rules outlive their mount, but not on stable kernels since September 2024"),
+                ),
             };
-            finding.seen_in(seen).mend(format!(
-                "nsenter --target 1 --mount mount -t binfmt_misc binfmt_misc {place}"
-            ))
+            let mounted = ctl.mount(mount);
+            finding.seen_in(seen).mend_if(
+                mounted.map(|command| format!("nsenter --target 1 --mount {command}")),
+            )
         }
         (None, _) => Finding::warning(
             ID,
@@ -217,101 +296,4 @@ fn check_life(mount: &Path, host: &HostReport, has_rules: bool) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::Level;
-    use proptest::prelude::*;
-
-    fn host(mounted: bool, held: Option<bool>, instance: &'static str) -> HostReport {
-        HostReport {
-            platform: "linux/amd64",
-            kernel: "6.12.0".to_owned(),
-            init: "systemd".to_owned(),
-            instance,
-            mounted,
-            enabled: true,
-            held,
-        }
-    }
-
-    #[test]
-    fn a_module_is_there_or_can_be_loaded_or_not() {
-        let none = ["", ""].map(str::to_owned);
-        let plain = "kernel/fs/binfmt_misc.ko.xz:\nkernel/fs/ext4/ext4.ko: kernel/lib/x.ko\n";
-        let builtin = "kernel/fs/binfmt_script.ko\nkernel/fs/binfmt_misc.ko\n";
-        assert_eq!(module("nodev\tbinfmt_misc\n", &none), Module::Present);
-        assert_eq!(module("nodev\tproc\n", &none), Module::Missing);
-        for text in [plain, builtin] {
-            let modules = [text.to_owned(), String::new()];
-            assert_eq!(module("", &modules), Module::Loadable);
-        }
-    }
-
-    #[test]
-    fn what_lies_on_top_counts() {
-        let line = |id: u32, kind: &str| {
-            format!("{id} 1 0:{id} / /proc/sys/fs/binfmt_misc rw - {kind} none rw\n")
-        };
-        let place = Path::new("/proc/sys/fs/binfmt_misc");
-        let both = line(1, "autofs") + &line(2, "binfmt_misc");
-        assert_eq!(top(both.as_bytes(), place), Top::Instance);
-        assert_eq!(top(line(1, "autofs").as_bytes(), place), Top::Automount);
-        assert_eq!(top(both.as_bytes(), Path::new("/elsewhere")), Top::Nothing);
-    }
-
-    #[test]
-    fn an_automount_is_told_from_a_missing_mount() {
-        let table = [
-            (Top::Automount, true, Level::Warning),
-            (Top::Automount, false, Level::Problem),
-            (Top::Nothing, false, Level::Problem),
-            (Top::Other("tmpfs".to_owned()), false, Level::Problem),
-            (Top::Instance, true, Level::Ok),
-        ];
-        for (top, mounted, level) in table {
-            let before = Before {
-                mount: PathBuf::from("/m"),
-                module: Module::Present,
-                top,
-                from_container: false,
-            };
-            let finding = check_mount(&before, &host(mounted, None, "host"));
-            assert_eq!(finding.level, level, "{finding:?}");
-        }
-    }
-
-    #[test]
-    fn a_container_without_the_mount_is_no_broken_host() {
-        for (mounted, level) in [(true, Level::Ok), (false, Level::Warning)] {
-            let before = Before {
-                mount: PathBuf::from("/m"),
-                module: Module::Present,
-                top: Top::Nothing,
-                from_container: true,
-            };
-            let finding = check_mount(&before, &host(mounted, None, "host"));
-            assert_eq!(finding.level, level);
-            assert!(finding.what.contains("this container"), "{finding:?}");
-        }
-    }
-
-    #[test]
-    fn rules_that_go_with_a_mount_are_a_problem() {
-        let level = |held, instance, has_rules| {
-            check_life(Path::new("/m"), &host(true, held, instance), has_rules).level
-        };
-        assert_eq!(level(Some(false), "host", true), Level::Problem);
-        assert_eq!(level(Some(false), "host", false), Level::Warning);
-        assert_eq!(level(Some(false), "userns", true), Level::Warning);
-        assert_eq!(level(None, "host", true), Level::Warning);
-        assert_eq!(level(Some(true), "host", true), Level::Ok);
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(filesystems: String, modules: String, mounts in "([0-9:/ a-z-]*\n){0,4}") {
-            module(&filesystems, &[modules]);
-            top(mounts.as_bytes(), Path::new("/m"));
-        }
-    }
-}
+mod tests;

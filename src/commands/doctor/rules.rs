@@ -4,13 +4,17 @@
 mod broken;
 mod crowded;
 mod emulators;
+mod narrow;
 mod qemu;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::ctl::Ctl;
 use super::interpreter;
 use crate::binfmt::Entry;
 use crate::commands::Context;
+use crate::host::Host;
 use crate::platform::{Platform, Target};
 use crate::probe::{Failure, Probe};
 use crate::report::survey::{Survey, owner};
@@ -34,6 +38,10 @@ pub struct Facts {
     pub native: Result<Vec<&'static Platform>, String>,
     /// Whether the kernel tells emulators about flag P.
     pub announces_argv0: bool,
+    /// Whether paths mean here what they mean to whoever registers rules.
+    pub sees_files: bool,
+    /// Our commands.
+    pub ctl: Ctl,
 }
 
 /// What is known of one platform.
@@ -65,6 +73,15 @@ impl PlatformFacts {
         self.report.handler.as_deref().unwrap_or("unknown")
     }
 
+    /// Whether `install --replace` would put the same in its place, only newer.
+    fn is_qemu(&self) -> bool {
+        match self.report.owner {
+            Some(Owner::Binfmtctl | Owner::Distribution | Owner::Tonistiigi) => true,
+            Some(Owner::Rosetta) => false,
+            Some(Owner::Other) | None => self.report.qemu.is_some(),
+        }
+    }
+
     /// The name that commands take.
     fn short(&self) -> &'static str {
         let name = self.platform.name;
@@ -79,7 +96,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     findings.extend(facts.unregistered());
     findings.extend(facts.stale());
     findings.extend(facts.owners());
-    findings.extend(facts.native_rules());
+    findings.extend(facts.narrow());
     findings.extend(facts.needless());
     findings.extend(facts.companions());
     findings.extend(facts.arguments());
@@ -98,34 +115,9 @@ fn words<'a>(platforms: impl IntoIterator<Item = &'a PlatformFacts>) -> String {
     names.join(" ")
 }
 
-/// The command that removes a rule.
-fn removal(entry: &Entry, owner: Owner, platform: &str) -> Option<String> {
-    match owner {
-        Owner::Binfmtctl => Some(format!("binfmtctl uninstall {platform}")),
-        _ => is_removable(entry, owner)
-            .then(|| format!("binfmtctl uninstall --foreign {}", quoted(&entry.name))),
-    }
-}
-
 /// Whether `uninstall --foreign` takes it.
 fn is_removable(entry: &Entry, owner: Owner) -> bool {
     owner != Owner::Binfmtctl && !entry.name.starts_with("WSLInterop")
-}
-
-/// A name as a shell reads it: somebody will paste the command.
-pub(super) fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-/".contains(c);
-    match name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
-}
-
-pub(super) fn with_remedy(finding: Finding, remedy: Option<String>) -> Finding {
-    match remedy {
-        Some(remedy) => finding.mend(remedy),
-        None => finding,
-    }
 }
 
 impl Facts {
@@ -134,6 +126,7 @@ impl Facts {
         context: &Context,
         survey: &Survey<'_>,
         native: Result<Vec<&'static Platform>, String>,
+        ctl: &Ctl,
     ) -> Self {
         let host = survey.host_report();
         let reports = survey.document(None).platforms.unwrap_or_default();
@@ -168,6 +161,8 @@ impl Facts {
                 .collect(),
             native,
             announces_argv0: context.host.kernel.announces_argv0(),
+            sees_files: sees_files(&context.host, host.instance),
+            ctl: ctl.clone(),
         }
     }
 
@@ -193,10 +188,48 @@ impl Facts {
             .filter(move |(entry, _)| entry.matches(&header))
     }
 
+    /// The command that removes a rule, unless platforms that run need it.
+    fn removal(&self, entry: &Entry, owner: Owner, platform: &PlatformFacts) -> Option<String> {
+        let needs = |other: &PlatformFacts| {
+            other.platform != platform.platform && self.needs(other, &entry.name)
+        };
+        match owner {
+            Owner::Binfmtctl => self.ctl.change(&format!("uninstall {}", platform.short())),
+            _ if !is_removable(entry, owner) || self.platforms.iter().any(needs) => None,
+            _ => self.ctl.remove_foreign([entry.name.as_str()].into_iter()),
+        }
+    }
+
+    /// Whether the platform wouldn't run without this rule.
+    fn needs(&self, platform: &PlatformFacts, rule: &str) -> bool {
+        platform.is_emulated() && platform.handler() == rule && !self.is_native(platform.platform)
+    }
+
     fn is_native(&self, platform: &Platform) -> bool {
         self.native
             .as_ref()
             .is_ok_and(|native| native.contains(&platform))
+    }
+}
+
+/// Whether a file that a rule names can be looked for from here: a container
+/// has another root than the host, whose rules it sees.
+fn sees_files(host: &Host, instance: &str) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let same = match (namespace("self"), namespace("1")) {
+        (Some(own), Some(init)) => Some(own == init),
+        _ => None,
+    };
+    sees(host.initial_pid_ns, instance == "userns", same)
+}
+
+/// `same_root`: whether PID 1 is in our mount namespace, where that can be
+/// told. Rules of a user namespace were made in it.
+fn sees(initial_pid_ns: bool, is_own: bool, same_root: Option<bool>) -> bool {
+    match (initial_pid_ns, is_own) {
+        (true, true) => true,
+        (true, false) | (false, true) => same_root.unwrap_or(true),
+        (false, false) => false,
     }
 }
 

@@ -5,11 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
-
+use super::checks::{check_emulator, check_rule, guard, require_null};
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
-use super::{Changes, Run, check_emulator, check_rule, guard};
+use super::{Changes, Run};
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
@@ -61,12 +60,22 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<Reply> {
         let plan = self.plan(survey, pinned);
-        if plan.is_done(survey, self.args.no_persist) {
+        if self.is_done(survey, &plan)? {
             self.tell(&plan, pinned, &Changes::default());
             return Ok(self.reply(survey, &plan, Changes::default()));
         }
-        self.could_change()?;
+        match self.context.could_change() {
+            // What only this process lacks doesn't make the plan a wrong one.
+            Err(error) if error.status() == Status::Permission => {
+                let why = error.reason();
+                let note = format!("this process may only rehearse it: {why}");
+                self.context.console.note(&note);
+            }
+            refused => refused?,
+        }
+        require_null()?;
         self.context.store.require_place()?;
+        self.require_room(&plan, pinned)?;
         let shelf = Shelf::new()?;
         let release = match plan.work().next() {
             Some(_) => self.fetch(&shelf.store, survey, &plan, pinned, source)?,
@@ -74,6 +83,7 @@ impl Run<'_> {
         };
         let plan = self.plan(survey, &release);
         let mut changes = self.rehearse(survey, &plan, &shelf);
+        changes.any |= self.would_sweep(survey, &plan)?;
         self.tell(&plan, &release, &changes);
         match self.would_persist(survey, &plan, &changes) {
             Ok(changed) => changes.any |= changed,
@@ -82,19 +92,18 @@ impl Run<'_> {
         Ok(self.reply(survey, &plan, changes))
     }
 
-    /// What the real run would be refused. What only this user lacks doesn't
-    /// make the plan a wrong one.
-    fn could_change(&self) -> Result<()> {
-        match self.context.could_change() {
-            Err(error) if error.status() == Status::Permission && !geteuid().is_root() => {
-                self.context.console.note(&format!(
-                    "this user may only rehearse it: {}",
-                    error.reason()
-                ));
-                Ok(())
+    /// Whether the emulators could get their places in the host's own store.
+    fn require_room(&self, plan: &Plan, release: &Release) -> Result<()> {
+        let mut missing = Vec::new();
+        for step in plan.work() {
+            let emulator = release.emulator(step.platform.emulator);
+            if let (Some(emulator), Some(path)) = (emulator, &step.emulator) {
+                if !self.is_stored(step.platform, emulator)? {
+                    missing.push((path.clone(), emulator.size));
+                }
             }
-            refused => refused,
         }
+        self.context.store.require_room(&missing)
     }
 
     fn rehearse(&self, survey: &Survey<'_>, plan: &Plan, shelf: &Shelf) -> Changes {
@@ -140,14 +149,21 @@ impl Run<'_> {
 
     /// What of a step can be rehearsed, after what can be checked without.
     fn parts(&self, step: &Step, guard: &Guard, shelf: &Shelf) -> Result<Vec<Part>> {
-        let path = self.emulator(step)?;
+        let path = step.emulator(self.context.host.platform)?;
         let emulator = self.bytes_of(path, step, shelf);
-        check_emulator(step, path, &emulator, self.context.host.platform)?;
+        let head = check_emulator(step, path, &emulator, self.context.host.platform)?;
+        let mut guard = guard.clone();
+        guard.protect(format!("its own interpreter {}", path.display()), head);
         step.wanted
             .iter()
             .zip(&step.planned)
             .map(|(wanted, rule)| {
-                check_rule(guard, rule, step.platform)?;
+                // What lies at its path now isn't what it will run.
+                let anywhere = Rule {
+                    interpreter: String::new(),
+                    ..rule.clone()
+                };
+                check_rule(&guard, &anywhere, step.platform)?;
                 rule.line().map_err(|error| {
                     Error::new(Status::Invalid, format!("cannot register {}", rule.name))
                         .because(error)
@@ -212,6 +228,18 @@ impl Run<'_> {
         }
         durable::require_writable(conf.parent().unwrap_or(Path::new("/")))?;
         Ok(true)
+    }
+
+    /// Whether files would go that nothing names.
+    fn would_sweep(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
+        let mut used = survey.used_emulators();
+        used.extend(plan.work().filter_map(|step| step.emulator.clone()));
+        let litter = self.litter(&used)?;
+        for file in &litter {
+            let note = format!("would remove {}, which nothing uses", file.display());
+            self.context.console.note(&note);
+        }
+        Ok(!litter.is_empty())
     }
 
     /// What runs by itself once nothing stands before it needs no emulator.
@@ -289,8 +317,11 @@ fn prove_by_hand(part: &Part, why: &str) -> Verdict {
     }
     match probe::prove_emulator(&part.emulator, part.target) {
         Ok(()) => Verdict::Untried(why.to_owned()),
+        // Its place for now means nothing to anybody.
         Err(error) => Verdict::Failed {
-            reason: error.reason(),
+            reason: error
+                .reason()
+                .replace(&*part.emulator.to_string_lossy(), &part.rule.interpreter),
             hint: error.advice().map(str::to_owned),
         },
     }

@@ -1,6 +1,8 @@
 //! Getting the planned emulators into a store, from the first source that has
 //! them; the same for the host's store and for a rehearsal's.
 
+use std::path::PathBuf;
+
 use super::Run;
 use super::plan::Plan;
 use crate::durable;
@@ -28,8 +30,13 @@ impl Run<'_> {
         let failed = match source {
             Choice::Distro => None,
             source => {
-                let at_hand = self.context.emulators.as_ref();
-                let sources = candidates(source, pinned, self.args.mirror.as_deref(), at_hand)?;
+                let sources = candidates(
+                    source,
+                    pinned,
+                    self.args.mirror.as_deref(),
+                    &self.apt(store),
+                    self.context.emulators.as_ref(),
+                )?;
                 match self.obtain(store, plan, pinned, &sources) {
                     Ok(()) => return Ok(pinned.clone()),
                     Err(error) if *source == Choice::Auto && is_the_sources(&error) => Some(error),
@@ -55,20 +62,18 @@ impl Run<'_> {
     /// The last resort: the distribution's own QEMU, whose digest comes from
     /// the index that apt has verified with the distribution's keys.
     fn fetch_from_distribution(&self, store: &Store, survey: &Survey<'_>) -> Result<Release> {
-        let scratch = durable::scratch();
+        let apt = self.apt(store);
+        let scratch = self.scratch(store);
         let dir = tempfile::tempdir_in(&scratch)
             .attempt(|| format!("cannot make a temporary directory in {}", scratch.display()))?;
         let architecture = self.context.host.architecture()?;
-        let mut host = AptHost::default();
-        host.may_update &= !self.args.dry_run;
-        let apt = Apt::of(host);
         let mut last = None;
         for package in apt.distro_candidates(architecture, dir.path()) {
             let taken = package.and_then(|package| {
                 let release = pin(&package.path, Vec::new(), None)?;
                 let file = Choice::Path(package.path.clone());
                 let plan = self.plan(survey, &release);
-                let sources = candidates(&file, &release, None, None)?;
+                let sources = candidates(&file, &release, None, &apt, None)?;
                 self.obtain(store, &plan, &release, &sources)?;
                 self.context.console.note(&format!(
                     "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
@@ -87,6 +92,23 @@ impl Run<'_> {
                 "the distribution has no package of static QEMU emulators",
             )
         }))
+    }
+
+    /// The host's apt, which changes nothing of the host's in a dry run.
+    fn apt(&self, store: &Store) -> Apt {
+        let mut host = AptHost::default();
+        host.may_update &= !self.args.dry_run;
+        host.scratch = self.scratch(store);
+        Apt::of(host)
+    }
+
+    /// Where packages lie for a while: in a dry run with its emulators, to go
+    /// with them.
+    fn scratch(&self, store: &Store) -> PathBuf {
+        match self.args.dry_run {
+            true => store.prefix().to_owned(),
+            false => durable::scratch(),
+        }
     }
 
     fn obtain(
@@ -111,7 +133,7 @@ impl Run<'_> {
 
     /// Whether the host's own store has it. One that this user can't read has
     /// to be fetched.
-    fn is_stored(&self, platform: &Platform, emulator: &Emulator) -> Result<bool> {
+    pub(super) fn is_stored(&self, platform: &Platform, emulator: &Emulator) -> Result<bool> {
         let store = &self.context.store;
         match store.is_sound(&store.path(&emulator.sha256, &platform.binary())) {
             Err(error) if error.status() == Status::Permission => Ok(false),

@@ -1,7 +1,10 @@
 //! The plan: for each platform that is asked for, what has to be done, worked
-//! out from what was seen. Nothing is changed here.
+//! out from what was seen. Nothing is changed here. Where the emulators lie,
+//! and which rules may go for them, is said by its [`Terms`].
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use crate::binfmt::entry::Kind;
 use crate::binfmt::switch::Wanted;
@@ -10,10 +13,70 @@ use crate::cli::Install;
 use crate::commands::Context;
 use crate::emulator::manifest::Release;
 use crate::host::Kernel;
-use crate::platform::{Platform, Request, TARGETS};
-use crate::probe::Probe;
+use crate::platform::{Platform, Request, TARGETS, Target};
+use crate::probe::{Outcome, Probe, Runner};
 use crate::report::Action;
 use crate::report::survey::Survey;
+
+/// What a plan rests on besides what was seen.
+pub(super) trait Terms {
+    /// A platform's emulator and the flags of its rules, where it has one.
+    fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)>;
+
+    /// What the usual names of rules have before `qemu-`.
+    fn prefix(&self) -> &str;
+
+    /// Whether a rule that works is left in charge of its platform.
+    fn keeps(&self, survey: &Survey<'_>, entry: &Entry) -> bool;
+
+    /// Whether a rule for this platform goes once another one is proved.
+    fn displaces(&self, survey: &Survey<'_>, entry: &Entry, platform: &Platform) -> bool;
+
+    /// Whether what ran by a rule with this interpreter has the bytes that a
+    /// new rule would get.
+    fn is_current(&self, survey: &Survey<'_>, runner: &Runner, interpreter: &str) -> bool;
+}
+
+/// The terms of an install: emulators of a release, in the store.
+pub(super) struct Stored<'a> {
+    pub context: &'a Context,
+    pub args: &'a Install,
+    pub release: &'a Release,
+}
+
+impl Terms for Stored<'_> {
+    fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)> {
+        let (kernel, qemu) = (&self.context.host.kernel, &self.release.qemu);
+        let emulator = self.release.emulator(platform.emulator)?;
+        let path = self
+            .context
+            .store
+            .path(&emulator.sha256, &platform.binary());
+        Some((path, flags(kernel, qemu, self.args.credentials)))
+    }
+
+    fn prefix(&self) -> &str {
+        ""
+    }
+
+    fn keeps(&self, survey: &Survey<'_>, entry: &Entry) -> bool {
+        !self.args.replace && !survey.is_ours(entry)
+    }
+
+    fn displaces(&self, survey: &Survey<'_>, entry: &Entry, platform: &Platform) -> bool {
+        survey.is_ours(entry)
+            || (self.args.replace
+                && entry.has_exact_name()
+                && !entry.name.starts_with("WSLInterop")
+                && !matches_others(entry, platform))
+    }
+
+    fn is_current(&self, survey: &Survey<'_>, runner: &Runner, _interpreter: &str) -> bool {
+        // The file at the path is the one that runs, and has the pinned bytes.
+        survey.runs_promised_bytes(runner)
+            || (is_out_of_sight(&runner.interpreter) && may_be_promised(runner))
+    }
+}
 
 /// What a run is going to do.
 pub(super) struct Plan {
@@ -41,21 +104,11 @@ pub(super) struct Step {
 }
 
 impl Plan {
-    pub fn new(
-        context: &Context,
-        args: &Install,
-        request: &Request,
-        release: &Release,
-        survey: &Survey<'_>,
-    ) -> Self {
-        let flags = flags(&context.host.kernel, &release.qemu, args.credentials);
+    pub fn new(terms: &dyn Terms, request: &Request, survey: &Survey<'_>) -> Self {
         let steps = request
             .platforms()
             .into_iter()
             .map(|platform| {
-                let emulator = release
-                    .emulator(platform.emulator)
-                    .map(|emulator| context.store.path(&emulator.sha256, &platform.binary()));
                 let mut step = Step {
                     platform,
                     action: None,
@@ -63,9 +116,9 @@ impl Plan {
                     planned: Vec::new(),
                     in_place: Vec::new(),
                     foreign: None,
-                    emulator,
+                    emulator: None,
                 };
-                step.decide(survey, flags, args.replace, request.names(platform));
+                step.decide(survey, terms, request.names(platform));
                 step
             })
             .collect();
@@ -102,6 +155,10 @@ impl Step {
             (Some(Action::Kept), Some(rule), _) => format!(
                 "runs by the rule {rule}, which isn't ours; would keep it (--replace takes over)"
             ),
+            (Some(Action::Kept), _, Some(emulator)) if is_out_of_sight(emulator) => format!(
+                "in place, as far as this user can see ({} can't be seen); nothing to do",
+                emulator.display()
+            ),
             (Some(Action::Kept), ..) => "in place; nothing to do".to_owned(),
             (_, _, None) => format!("QEMU {qemu} has no emulator for it"),
             (Some(Action::Replaced), ..) => {
@@ -117,21 +174,22 @@ impl Step {
         matches!(self.action, Some(Action::Installed | Action::Replaced))
     }
 
-    fn decide(&mut self, survey: &Survey<'_>, flags: Flags, replace: bool, by_name: bool) {
+    fn decide(&mut self, survey: &Survey<'_>, terms: &dyn Terms, by_name: bool) {
         let usual = self.platform.target();
         if survey.is_native(self.platform) {
             self.action = Some(Action::Native);
             return;
         }
-        let foreign = survey
-            .winner(usual)
-            .filter(|entry| survey.runs(self.platform) && !survey.is_ours(entry));
-        if let (Some(entry), false) = (foreign, replace) {
+        let emulator = terms.emulator(self.platform);
+        self.emulator = emulator.as_ref().map(|(path, _)| path.clone());
+        let foreign = runner(survey, usual)
+            .filter(|entry| survey.runs(self.platform) && terms.keeps(survey, entry));
+        if let Some(entry) = foreign {
             self.action = Some(Action::Kept);
             self.foreign = Some(entry.name.clone());
             return;
         }
-        let Some(emulator) = &self.emulator else {
+        let Some((emulator, flags)) = emulator else {
             self.action = by_name.then_some(Action::Installed);
             return;
         };
@@ -140,9 +198,10 @@ impl Step {
                 target,
                 interpreter: emulator.display().to_string(),
                 flags,
+                prefix: terms.prefix().to_owned(),
             };
-            let rule = rule_for(survey, &wanted, replace);
-            match is_in_place(survey, &wanted, &rule, replace) {
+            let rule = rule_for(survey, &wanted, terms);
+            match is_in_place(survey, &wanted, &rule, terms) {
                 true => self.in_place.push(rule),
                 false => {
                     self.wanted.push(wanted);
@@ -153,7 +212,7 @@ impl Step {
         let replaces = self
             .wanted
             .iter()
-            .any(|wanted| !displaced(survey, wanted, replace).is_empty());
+            .any(|wanted| !displaced(survey, wanted, terms).is_empty());
         self.action = Some(match (self.wanted.is_empty(), replaces) {
             (true, _) => Action::Kept,
             (false, true) => Action::Replaced,
@@ -162,9 +221,19 @@ impl Step {
     }
 }
 
+/// The entry that runs the target. Where the kernel doesn't show which one ran,
+/// it is the first that the kernel asks.
+fn runner<'s>(survey: &'s Survey<'_>, target: &'static Target) -> Option<&'s Entry> {
+    let is_unseen = |outcome: &Outcome| outcome.runs() && outcome.runner.is_none();
+    match survey.outcome(target).is_some_and(is_unseen) {
+        true => survey.matching(target).find(|entry| entry.enabled),
+        false => survey.winner(target),
+    }
+}
+
 /// The rule that `wanted` asks for, under the name that it gets.
-fn rule_for(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Rule {
-    let displaced = displaced(survey, wanted, replace);
+fn rule_for(survey: &Survey<'_>, wanted: &Wanted, terms: &dyn Terms) -> Rule {
+    let displaced = displaced(survey, wanted, terms);
     let is_foreign = |name: &str| {
         survey.entries.iter().any(|entry| entry.name == name)
             && !displaced.iter().any(|displaced| displaced == name)
@@ -173,48 +242,55 @@ fn rule_for(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Rule {
 }
 
 /// Whether the rule is what runs the target already, from the right bytes, and
-/// nothing of ours is in the way.
-fn is_in_place(survey: &Survey<'_>, wanted: &Wanted, rule: &Rule, replace: bool) -> bool {
+/// nothing that has to go is in the way.
+fn is_in_place(survey: &Survey<'_>, wanted: &Wanted, rule: &Rule, terms: &dyn Terms) -> bool {
     let outcome = survey.outcome(wanted.target);
     let (Some(outcome), Some(entry)) = (
         outcome.filter(|outcome| outcome.runs()),
-        survey.winner(wanted.target),
+        runner(survey, wanted.target),
     ) else {
         return false;
     };
-    let displaced = displaced(survey, wanted, replace);
+    let displaced = displaced(survey, wanted, terms);
     let alone = displaced.iter().all(|displaced| *displaced == entry.name);
     let same = entry.name == rule.name
         && entry.interpreter == rule.interpreter
         && entry.known_flags() == rule.flags
         && matches!(&entry.kind, Kind::Magic(pattern) if *pattern == rule.pattern);
-    // The file at the path is the one that runs, and has the pinned bytes.
+    // What the kernel has open is the emulator that a new rule would get.
     let bytes = outcome
         .runner
         .as_ref()
-        .is_none_or(|runner| survey.runs_promised_bytes(runner));
+        .is_none_or(|runner| terms.is_current(survey, runner, &rule.interpreter));
     alone && same && bytes
 }
 
-/// The entries that go once `wanted` is in place: ours for the same target,
-/// and, to take over, others' that are for this platform alone.
-pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, replace: bool) -> Vec<String> {
+/// Whether what ran may have the bytes that its directory in our store is named
+/// after.
+fn may_be_promised(runner: &Runner) -> bool {
+    let dir = runner.interpreter.parent();
+    let found = runner.sha256().map(|sha256| sha256.to_string());
+    found.is_ok_and(|found| dir.is_some_and(|dir| dir.ends_with(found)))
+}
+
+/// Whether this user can't see the file, which says nothing against it.
+fn is_out_of_sight(path: &Path) -> bool {
+    let seen = fs::metadata(path);
+    seen.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// The entries that go once `wanted` is in place.
+pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, terms: &dyn Terms) -> Vec<String> {
     let target = wanted.target;
-    let goes = |entry: &&Entry| {
-        survey.is_ours(entry)
-            || (replace
-                && !entry.name.starts_with("WSLInterop")
-                && !matches_others(entry, target.platform()))
-    };
     survey
         .matching(target)
-        .filter(goes)
+        .filter(|entry| terms.displaces(survey, entry, target.platform()))
         .map(|entry| entry.name.clone())
         .collect()
 }
 
 /// Whether an entry runs something besides this platform.
-fn matches_others(entry: &Entry, platform: &Platform) -> bool {
+pub(super) fn matches_others(entry: &Entry, platform: &Platform) -> bool {
     TARGETS
         .iter()
         .filter(|target| target.platform() != platform)
@@ -223,7 +299,7 @@ fn matches_others(entry: &Entry, platform: &Platform) -> bool {
 
 /// POF, as far as kernel and QEMU understand them: P shifts the arguments
 /// where either doesn't know it (Linux 5.12, QEMU 6.0).
-fn flags(kernel: &Kernel, qemu: &str, credentials: bool) -> Flags {
+pub(super) fn flags(kernel: &Kernel, qemu: &str, credentials: bool) -> Flags {
     let major: u32 = qemu
         .split('.')
         .next()

@@ -1,8 +1,9 @@
 //! A store that goes away, for emulators that a dry run has to look at and
 //! the host's own store lacks.
 //!
-//! A run that is killed can't clear up, so the next one does: a directory of
-//! this user's that nobody holds the lock of is what a killed run left.
+//! A run that is killed can't clear up, so its aftermath does, or the next run:
+//! a directory of this user's that nobody holds the lock of is what a killed
+//! run left.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -13,6 +14,7 @@ use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
+use super::aftermath::Aftermath;
 use crate::durable;
 use crate::emulator::store::Store;
 use crate::error::{IoContext, Result};
@@ -28,12 +30,15 @@ pub(super) struct Shelf {
     pub store: Store,
     _lock: Option<Flock<File>>,
     _dir: TempDir,
+    _aftermath: Option<Aftermath>,
 }
 
 impl Shelf {
     /// An empty one.
     pub fn new() -> Result<Self> {
-        Self::below(&durable::scratch())
+        let mut shelf = Self::below(&durable::scratch())?;
+        shelf._aftermath = Aftermath::of(shelf.store.prefix());
+        Ok(shelf)
     }
 
     fn below(scratch: &Path) -> Result<Self> {
@@ -42,7 +47,8 @@ impl Shelf {
         let create = || {
             tempfile::Builder::new()
                 .prefix(PREFIX)
-                .permissions(Permissions::from_mode(0o700))
+                // apt's own user works further below.
+                .permissions(Permissions::from_mode(0o711))
                 .tempdir_in(scratch)
         };
         let mut dir = create().attempt(attempt)?;
@@ -58,13 +64,14 @@ impl Shelf {
             store: Store::new(dir.path())?,
             _lock: held,
             _dir: dir,
+            _aftermath: None,
         })
     }
 }
 
 /// Removes what killed runs of this user left. What can't be removed is in
 /// nobody's way.
-fn sweep(scratch: &Path) {
+pub(super) fn sweep(scratch: &Path) {
     let own = geteuid().as_raw();
     for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
         let is_shelf = entry.file_name().to_string_lossy().starts_with(PREFIX);

@@ -1,9 +1,8 @@
 //! What a successful install has to say all the same: what doesn't last, and
 //! what engines will misunderstand.
 
-use super::Run;
+use super::{Run, arm_is_missing};
 use crate::host::Init;
-use crate::platform::Platform;
 use crate::report::survey::Survey;
 use crate::report::{Document, HostReport, Owner};
 
@@ -28,10 +27,7 @@ impl Run<'_> {
                 note(&self.after_boot());
             }
         }
-        let runs = |emulator| {
-            Platform::by_emulator(emulator).is_some_and(|platform| survey.runs(platform))
-        };
-        if runs("aarch64") && !runs("arm") {
+        if arm_is_missing(survey) {
             note(
                 "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
             );

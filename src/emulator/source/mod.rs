@@ -8,7 +8,6 @@
 
 mod apt;
 mod client;
-mod emulators;
 mod file;
 mod https;
 mod stream;
@@ -18,7 +17,6 @@ mod tls;
 
 pub use apt::{Apt, AptHost, DistroPackage};
 pub use client::{Client, Settings};
-pub use emulators::EmulatorDir;
 pub use file::FileSource;
 pub use https::Https;
 
@@ -26,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::directory::Directory;
 use super::manifest::Release;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
@@ -147,7 +146,7 @@ impl FromStr for Choice {
 #[derive(Default)]
 pub struct Sources {
     /// Emulators as they are.
-    pub emulators: Option<Arc<EmulatorDir>>,
+    pub emulators: Option<Arc<Directory>>,
     /// The package that they lie in.
     pub packages: Vec<Box<dyn Source>>,
 }
@@ -168,12 +167,13 @@ pub fn candidates(
     choice: &Choice,
     release: &Release,
     mirror: Option<&str>,
-    at_hand: Option<&Arc<EmulatorDir>>,
+    apt: &Apt,
+    at_hand: Option<&Arc<Directory>>,
 ) -> Result<Sources> {
     match choice {
         Choice::Auto => {
             let mut packages = urls(release, mirror)?;
-            packages.push(Box::new(Apt::pinned()));
+            packages.push(Box::new(apt.clone()));
             Ok(Sources {
                 emulators: at_hand.cloned(),
                 packages,
@@ -188,7 +188,7 @@ pub fn candidates(
             }
             Ok(Sources::packages(sources))
         }
-        Choice::Apt => Ok(Sources::packages(vec![Box::new(Apt::pinned())])),
+        Choice::Apt => Ok(Sources::packages(vec![Box::new(apt.clone())])),
         Choice::Distro => Ok(Sources::default()),
         Choice::Path(path) if path.is_dir() => in_dir(path, release),
         Choice::Path(path) => Ok(Sources::packages(vec![Box::new(FileSource::open(path)?)])),
@@ -197,7 +197,7 @@ pub fn candidates(
 
 /// The package in a directory, its emulators, or both.
 fn in_dir(dir: &Path, release: &Release) -> Result<Sources> {
-    let emulators = EmulatorDir::open(dir)?;
+    let emulators = Directory::hold(dir)?;
     let package = FileSource::in_dir(dir, release)?;
     match (package, emulators.has_any(release)) {
         (None, false) => {
@@ -301,12 +301,9 @@ pub(crate) mod tests {
     }
 
     fn names(choice: &Choice, mirror: Option<&str>) -> Vec<String> {
-        let sources = candidates(choice, &release(b"", []), mirror, None).unwrap();
-        sources
-            .packages
-            .iter()
-            .map(|source| source.name())
-            .collect()
+        let sources = candidates(choice, &release(b"", []), mirror, &Apt::pinned(), None).unwrap();
+        let packages = sources.packages.iter();
+        packages.map(|source| source.name()).collect()
     }
 
     #[test]
@@ -332,9 +329,16 @@ pub(crate) mod tests {
     #[test]
     fn emulators_at_hand_come_before_the_network_and_only_where_nothing_was_chosen() {
         let dir = tempfile::tempdir().unwrap();
-        let at_hand = Arc::new(EmulatorDir::open(dir.path()).unwrap());
+        let at_hand = Arc::new(Directory::hold(dir.path()).unwrap());
         let has = |choice| {
-            let sources = candidates(&choice, &release(b"", []), None, Some(&at_hand)).unwrap();
+            let sources = candidates(
+                &choice,
+                &release(b"", []),
+                None,
+                &Apt::pinned(),
+                Some(&at_hand),
+            )
+            .unwrap();
             sources.emulators.is_some()
         };
         assert!(has(Choice::Auto));
@@ -353,7 +357,7 @@ pub(crate) mod tests {
         });
         let look = || {
             let choice = Choice::Path(dir.path().into());
-            let sources = candidates(&choice, &release, None, None)?;
+            let sources = candidates(&choice, &release, None, &Apt::pinned(), None)?;
             Ok::<_, Error>((sources.emulators.is_some(), sources.packages.len()))
         };
         let error = look().unwrap_err();
@@ -381,9 +385,15 @@ pub(crate) mod tests {
             "https://",
             "https://a/?x=1",
         ] {
-            let error = candidates(&Choice::Auto, &release(b"", []), Some(mirror), None)
-                .err()
-                .unwrap();
+            let error = candidates(
+                &Choice::Auto,
+                &release(b"", []),
+                Some(mirror),
+                &Apt::pinned(),
+                None,
+            )
+            .err()
+            .unwrap();
             assert_eq!(error.status(), Status::Usage, "{mirror}");
             assert!(error.reason().contains(mirror), "{error}");
         }
@@ -393,7 +403,7 @@ pub(crate) mod tests {
     fn https_without_any_url_says_so() {
         let mut release = release(b"", []);
         release.urls.clear();
-        let error = candidates(&Choice::Https, &release, None, None)
+        let error = candidates(&Choice::Https, &release, None, &Apt::pinned(), None)
             .err()
             .unwrap();
         assert!(error.line().to_string().contains("--mirror"), "{error}");

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
 use super::Survey;
 use crate::binfmt::Entry;
 use crate::emulator::elf;
@@ -12,9 +14,16 @@ use crate::platform::Target;
 use crate::probe::{self, Failure, Shape};
 use crate::report::Cause;
 
+/// How much address space a process of ours can have at most, in bytes, where
+/// that is limited: containers don't inherit it, but programs started here do.
+fn address_space() -> Option<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (hard != RLIM_INFINITY).then_some(hard)
+}
+
 impl Survey<'_> {
     /// The cause, in a word and in words; `None` for what runs.
-    pub(super) fn explain(&self, target: &'static Target) -> Option<(Cause, String)> {
+    pub fn explain(&self, target: &'static Target) -> Option<(Cause, String)> {
         if let Some((shape, outcome)) = self.missed.get(target.name) {
             let failure = outcome.verdict.as_ref().err()?;
             let winner = self.first_enabled(&probe::Probe {
@@ -30,7 +39,10 @@ impl Survey<'_> {
         }
         let failure = self.outcome(target)?.verdict.as_ref().err()?;
         let winner = self.winner(target);
-        let (cause, detail) = self.explain_failure(failure, winner);
+        let (cause, mut detail) = self.explain_failure(failure, winner);
+        if let (Cause::EmulatorFailed | Cause::Timeout, Some(bytes)) = (cause, address_space()) {
+            detail = format!("{detail}, where address space is limited to {bytes} bytes");
+        }
         match winner {
             Some(entry)
                 if entry.enabled
@@ -56,40 +68,38 @@ impl Survey<'_> {
     }
 
     fn explain_failure(&self, failure: &Failure, winner: Option<&Entry>) -> (Cause, String) {
-        let (name, interpreter) = winner.map_or(("", ""), |entry| {
-            (entry.name.as_str(), entry.interpreter.as_str())
-        });
+        let rule = winner.map_or_else(
+            || "what runs it, which isn't among the rules,".to_owned(),
+            |entry| format!("rule {}, {}", entry.name, entry.interpreter),
+        );
         match failure {
             Failure::NotPermitted(why) => (Cause::NotPermitted, why.clone()),
             Failure::TimedOut => (
                 Cause::Timeout,
-                format!(
-                    "{interpreter} of rule {name} didn't end within {} s",
-                    probe::LIMIT.as_secs()
-                ),
+                format!("{rule} didn't end within {} s", probe::LIMIT.as_secs()),
             ),
             Failure::NotTaken => self.explain_refusal(winner),
             Failure::InterpreterNotFound => match winner {
                 Some(entry) if !entry.known_flags().fix_binary => (
                     Cause::NoFixBinary,
-                    format!("rule {name} has no flag F, so containers don't find {interpreter}"),
+                    format!(
+                        "rule {} has no flag F, so containers don't find {}",
+                        entry.name, entry.interpreter
+                    ),
                 ),
                 _ => (
                     Cause::InterpreterMissing,
-                    format!("rule {name}: {interpreter} needs files that an empty root lacks"),
+                    format!("{rule} needs files that an empty root lacks"),
                 ),
             },
-            Failure::EmulatorFailed(how) => (
-                Cause::EmulatorFailed,
-                format!("rule {name}, {interpreter}: {how}"),
-            ),
+            Failure::EmulatorFailed(how) => (Cause::EmulatorFailed, format!("{rule}: {how}")),
             Failure::ArgumentsShifted(_) => {
                 let preserves = winner.is_some_and(|entry| entry.known_flags().preserve_argv0);
                 let flag = if preserves { "set" } else { "not set" };
                 (
                     Cause::EmulatorFailed,
                     format!(
-                        "rule {name}, {interpreter}: {failure}; flag P, which is {flag}, and this emulator don't agree"
+                        "{rule}: {failure}; flag P, which is {flag}, and this emulator don't agree"
                     ),
                 )
             }
@@ -139,6 +149,10 @@ impl Survey<'_> {
     }
 
     fn is_program(&self, path: &Path) -> bool {
+        if !path.is_file() {
+            // A pipe would be waited for, for ever.
+            return false;
+        }
         let mut head = Vec::new();
         let read =
             File::open(path).and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head));

@@ -1,7 +1,7 @@
 //! Which bytes run: those that the kernel has open, held against the file at
 //! the rule's path, our store and the manifest.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::Path;
 
 use super::Survey;
@@ -70,8 +70,20 @@ impl Survey<'_> {
 
 /// The running bytes, which have this digest, against the file at `path`.
 fn compare(runner: &Runner, path: &Path, sha256: Digest) -> Compared {
+    if !path.is_absolute() || path.starts_with("/proc") {
+        // It is another file for everybody who looks at it.
+        return Compared::Unknown;
+    }
     if runner.is_file(path) {
         return Compared::Same;
+    }
+    let is_alike = |file: &Metadata| {
+        let size = runner.exe.metadata().map(|ran| ran.len());
+        file.is_file() && size.is_ok_and(|size| size == file.len())
+    };
+    if path.metadata().is_ok_and(|file| !is_alike(&file)) {
+        // A pipe or a device would be read for ever, and a large file for long.
+        return Compared::Other;
     }
     match File::open(path).and_then(Digest::of_reader) {
         Ok((found, _)) if found == sha256 => Compared::Same,

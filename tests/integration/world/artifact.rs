@@ -2,14 +2,15 @@
 //! hold any bytes as "emulators".
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use binfmtctl::digest::Digest;
 use binfmtctl::emulator::manifest::{Block, Emulator, Encoding, Manifest, Release};
+use binfmtctl::probe::{Probe, Shape};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-use super::{World, cache};
+use super::{World, cache, host};
 
 /// A manifest file and a package file that it pins.
 pub struct Pinned {
@@ -41,6 +42,13 @@ impl World {
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("a file in the world");
+        path
+    }
+
+    /// A file that may be executed, with these bytes.
+    pub fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name, content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file of ours");
         path
     }
 
@@ -91,6 +99,17 @@ impl World {
             package: self.file("pinned.deb", block),
         }
     }
+}
+
+/// A static program of this host's, of this machine code.
+pub fn native_program(code: &'static [u8]) -> Vec<u8> {
+    let (target, shape) = (host().target(), Shape::Usual);
+    Probe {
+        target,
+        code,
+        shape,
+    }
+    .image()
 }
 
 /// A file, open for writing.

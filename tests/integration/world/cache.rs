@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 
 use binfmtctl::digest::Digest;
 use binfmtctl::emulator::manifest::{Manifest, Release};
+use binfmtctl::emulator::obtain;
+use binfmtctl::emulator::source::{Apt, AptHost, Choice, candidates};
+use binfmtctl::emulator::store::Store;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::host;
@@ -35,7 +38,7 @@ pub const PROGRAMS: [(&str, &str); 9] = [
 
 /// Where to look for a program: not every suite has every architecture, and a
 /// mirror that is being updated is out of step with itself for a while.
-const SUITES: [&str; 3] = ["trixie", "bookworm", "sid"];
+pub(super) const SUITES: [&str; 3] = ["trixie", "bookworm", "sid"];
 
 /// The pinned releases for this host that the tests use.
 pub fn releases() -> Vec<Release> {
@@ -81,6 +84,40 @@ pub fn package() -> PathBuf {
     packages().join(release().file)
 }
 
+/// A directory with the emulators of [`release`], `qemu-<target>`.
+pub fn emulators() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let release = release();
+        let package = package();
+        let dir = cached("emulators").join(release.sha256.to_string());
+        let _lock = lock("emulators");
+        if dir.exists() {
+            return dir;
+        }
+        let unpacked = super::directory();
+        let store = Store::new(unpacked.path()).expect("a store");
+        let emulators: Vec<_> = release.emulators.iter().collect();
+        let sources = candidates(
+            &Choice::Path(package),
+            &release,
+            None,
+            &Apt::of(AptHost::default()),
+            None,
+        )
+        .expect("the package");
+        obtain::obtain(&store, &release, &emulators, &sources, &|_| {}).expect("its emulators");
+        let ready = unpacked.path().join("ready");
+        fs::create_dir(&ready).expect("a directory");
+        for path in obtain::paths(&store, &emulators) {
+            let name = path.file_name().expect("a name");
+            fs::rename(&path, ready.join(name)).expect("an emulator");
+        }
+        fs::rename(&ready, &dir).expect("a directory with emulators");
+        dir
+    })
+}
+
 /// A static busybox for an architecture by Debian's name.
 pub fn busybox(architecture: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
@@ -118,13 +155,13 @@ pub fn binfmt_support() -> &'static Path {
     })
 }
 
-fn cached(name: &str) -> PathBuf {
+pub(super) fn cached(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&dir).expect("a directory in target/tmp");
     dir
 }
 
-fn lock(name: &str) -> Flock<File> {
+pub(super) fn lock(name: &str) -> Flock<File> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.lock"));
     let file = File::create(path).expect("a lock file");
     Flock::lock(file, FlockArg::LockExclusive)
@@ -184,13 +221,13 @@ fn fetch_support(architecture: &str, dir: &Path) -> Result<(), String> {
 }
 
 /// A scratch root in which apt knows one suite for one architecture.
-struct AptRoot {
+pub(super) struct AptRoot {
     dir: tempfile::TempDir,
     options: Vec<String>,
 }
 
 impl AptRoot {
-    fn new(suite: &str, architecture: &str) -> Result<Self, String> {
+    pub(super) fn new(suite: &str, architecture: &str) -> Result<Self, String> {
         let dir = super::directory();
         let root = dir.path().display().to_string();
         for sub in ["lists/partial", "cache/archives/partial", "download"] {
@@ -216,7 +253,7 @@ impl AptRoot {
         Ok(root)
     }
 
-    fn download(&self, spec: &str) -> Result<PathBuf, String> {
+    pub(super) fn download(&self, spec: &str) -> Result<PathBuf, String> {
         self.apt(&["download", spec])?;
         let files = fs::read_dir(self.dir.path().join("download"));
         let mut files = files.map_err(|error| error.to_string())?.flatten();
@@ -274,7 +311,7 @@ fn archive() -> String {
 }
 
 /// Runs a command that has to succeed; on failure, its last words.
-fn done(command: &mut Command) -> Result<(), String> {
+pub(super) fn done(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()

@@ -8,16 +8,20 @@
 pub mod artifact;
 pub mod cache;
 pub mod deb;
+mod holder;
 pub mod output;
+pub mod packages;
+pub mod rule;
 pub mod server;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use binfmtctl::binfmt::Rule;
 use binfmtctl::host::{Host, Kernel};
@@ -25,11 +29,15 @@ use binfmtctl::platform::{Platform, TARGETS, Target};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use holder::{hold, hold_inside, hold_with_users};
 pub use output::Output;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_binfmtctl");
 const MOUNT: &str = "/proc/sys/fs/binfmt_misc";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Becomes an ordinary user, in a world with users.
+pub const AS_USER: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
 
 /// A test's world. Everything of it goes when it is dropped.
 pub struct World {
@@ -44,11 +52,25 @@ impl World {
     /// A world with an empty instance; `None`, with the reason on stderr,
     /// where this machine can't have one. Under `CI=true` that is a failure.
     pub fn new() -> Option<Self> {
-        let world = Self::unmounted()?;
-        world
-            .sh(&format!("mount -t binfmt_misc binfmt_misc {MOUNT}"))
+        Self::unmounted().map(Self::mounted)
+    }
+
+    /// Hides the host's own instance, so that none is seen where the world's
+    /// is unmounted.
+    pub fn alone(self) -> Self {
+        let hide = format!(
+            "umount {MOUNT} 2>/dev/null || true
+            mount -t tmpfs tmpfs {MOUNT}
+            mount -t binfmt_misc binfmt_misc {MOUNT}"
+        );
+        self.sh(&hide).assert_exit(0);
+        self
+    }
+
+    fn mounted(self) -> Self {
+        self.sh(&format!("mount -t binfmt_misc binfmt_misc {MOUNT}"))
             .assert_exit(0);
-        Some(world)
+        self
     }
 
     /// A world whose user namespace has no instance yet.
@@ -62,6 +84,35 @@ impl World {
             holder: hold().expect("a namespace could be made a moment ago"),
             dir: directory(),
         })
+    }
+
+    /// A world with an empty instance that has other users than root.
+    pub fn with_users() -> Option<Self> {
+        Self::unmounted()?;
+        match hold_with_users() {
+            Ok(holder) => Some(Self::mounted(Self {
+                holder,
+                dir: directory(),
+            })),
+            Err(reason) => {
+                skip(&format!("only root can make users: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// A user and mount namespace in this world, without an instance of its
+    /// own yet.
+    pub fn inner(&self) -> Self {
+        Self {
+            holder: hold_inside(&self.holder).expect("a namespace in a namespace"),
+            dir: directory(),
+        }
+    }
+
+    /// The process that holds the namespaces.
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
     }
 
     /// A path in the world's own directory.
@@ -172,7 +223,7 @@ impl World {
     }
 
     /// The instance's directory, as this process sees it.
-    fn instance(&self) -> PathBuf {
+    pub fn instance(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{MOUNT}", self.holder.id()))
     }
 
@@ -216,8 +267,15 @@ impl World {
     #[track_caller]
     pub fn write(&self, file: &str, text: &str) {
         let path = self.instance().join(file);
-        if let Err(error) = fs::write(&path, text) {
-            panic!("writing {text} to {file}: {error}");
+        let mut tries = 0..20;
+        while let Err(error) = fs::write(&path, text) {
+            // What another thread starts at this very instant may hold an
+            // emulator open that was just written.
+            let is_busy = error.kind() == ErrorKind::ExecutableFileBusy;
+            if !is_busy || tries.next().is_none() {
+                panic!("writing {text} to {file}: {error}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -319,40 +377,6 @@ fn closed() -> Option<String> {
     }
 }
 
-/// Starts a process in namespaces of its own.
-fn hold() -> Result<Child, String> {
-    let mut holder = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "--propagation=private",
-            "cat",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("unshare: {error}"))?;
-    // What is said comes back once the namespaces are there.
-    let mut echo = [0; 1];
-    let said = holder
-        .stdin
-        .as_mut()
-        .is_some_and(|stdin| stdin.write_all(b".").is_ok());
-    let heard = holder
-        .stdout
-        .as_mut()
-        .is_some_and(|stdout| stdout.read_exact(&mut echo).is_ok());
-    if said && heard {
-        return Ok(holder);
-    }
-    let output = holder
-        .wait_with_output()
-        .map_err(|error| error.to_string())?;
-    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-}
-
 /// Says why a test doesn't test anything; on a build server that is a failure.
 pub fn skip(reason: &str) {
     assert!(
@@ -425,4 +449,10 @@ pub fn text(value: &Value) -> String {
         .as_str()
         .unwrap_or_else(|| panic!("not a string: {value}"))
         .to_owned()
+}
+
+/// Makes a program of these bytes.
+pub fn write_program(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("a program");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a program's mode");
 }

@@ -3,17 +3,18 @@
 
 use std::path::PathBuf;
 
-use super::{Facts, Other, Row, switch_off};
+use super::{Facts, Other, Row, Unusable};
 use crate::binfmt::Rule;
 use crate::binfmt::boot::Returning;
 use crate::binfmt::boot::binfmt_d::Place;
 use crate::binfmt::entry::{Entry, Kind};
-use crate::commands::doctor::rules::quoted;
+use crate::commands::doctor::ctl::DEFAULT_CONF;
+use crate::commands::doctor::words::word;
 use crate::host::Init;
+use crate::probe::Probe;
 use crate::report::Finding;
 
 const ID: &str = "conf";
-const STANDARD: &str = "/etc/binfmt.d/zz-binfmtctl.conf";
 
 /// How a row of file and kernel are out of step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,8 @@ enum Drift {
 
 /// Judges our conf file.
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    if let Some(why) = &facts.unusable {
-        return vec![unusable(facts, why)];
+    if let Some(unusable) = &facts.unusable {
+        return vec![judge_unusable(facts, unusable)];
     }
     if facts.rows.is_empty() {
         return Vec::new();
@@ -51,7 +52,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let what = format!(
-            "{} has our {} rules, and they are registered as it says",
+            "{} has our rules ({}), and they are registered as it says",
             facts.conf.display(),
             facts.rows.len()
         );
@@ -61,15 +62,23 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn unusable(facts: &Facts, why: &str) -> Finding {
-    let remove = format!("rm {}", quoted(&facts.conf.display().to_string()));
-    let remedy = match facts.rows.is_empty() {
-        true => remove,
-        false => format!("{remove} && {}", install(&facts.rows)),
-    };
-    Finding::problem(ID, why)
-        .seen_in(facts.conf.display().to_string())
-        .mend(remedy)
+fn judge_unusable(facts: &Facts, unusable: &Unusable) -> Finding {
+    let seen = facts.conf.display().to_string();
+    match unusable {
+        Unusable::Content(why) => {
+            let remove = format!("rm {}", word(&facts.conf));
+            let remedy = match facts.rows.is_empty() {
+                true => Some(remove),
+                false => (facts.ctl.change(&install(&facts.rows)))
+                    .map(|install| format!("{remove} && {install}")),
+            };
+            Finding::problem(ID, why).seen_in(seen).mend_if(remedy)
+        }
+        Unusable::Forbidden(why) => Finding::warning(ID, why)
+            .seen_in(seen)
+            .mend_if(facts.ctl.as_root()),
+        Unusable::Place(why) => Finding::problem(ID, why).seen_in(seen),
+    }
 }
 
 /// Whether the file is read at boot.
@@ -83,7 +92,7 @@ fn place(facts: &Facts) -> Option<Finding> {
         Place::Masked => (
             format!("{conf} is masked: it says nothing, so our rules go with the next boot"),
             facts.conf.clone(),
-            install(&facts.rows),
+            facts.ctl.change(&install(&facts.rows)),
         ),
         Place::Overridden(by) => (
             format!(
@@ -91,20 +100,20 @@ fn place(facts: &Facts) -> Option<Finding> {
                 by.display()
             ),
             by.clone(),
-            format!("rm {}", quoted(&by.display().to_string())),
+            Some(format!("rm {}", word(by))),
         ),
         Place::Elsewhere => (
             format!("{conf} isn't read at boot: nothing reads files there"),
             facts.conf.clone(),
-            format!("{} --conf {STANDARD}", install(&facts.rows)),
+            (facts.ctl).change_with_conf(&install(&facts.rows), DEFAULT_CONF),
         ),
     };
     let finding = Finding::warning(ID, what).seen_in(seen.display().to_string());
-    Some(finding.mend(remedy))
+    Some(finding.mend_if(remedy))
 }
 
-/// The command that sets up all that is ours.
-fn install(rows: &[Row]) -> String {
+/// The words that set up all that is ours.
+pub(super) fn install(rows: &[Row]) -> String {
     let mut options = rows.iter().map(|row| row.options.as_str());
     let first = options.next().unwrap_or_default();
     // Where they differ, one command can only do the usual.
@@ -112,7 +121,7 @@ fn install(rows: &[Row]) -> String {
         true => first,
         false => "",
     };
-    format!("binfmtctl install{options} {}", words(rows.iter()))
+    format!("install{options} {}", words(rows.iter()))
 }
 
 /// One finding for each command that it takes.
@@ -128,7 +137,7 @@ fn drifted(facts: &Facts, drift: Drift) -> Vec<Finding> {
             Other::Rule(_) => ("install --replace", row.options.as_str()),
             Other::Nobody => ("install", row.options.as_str()),
         };
-        let command = format!("binfmtctl {verb}{options}");
+        let command = format!("{verb}{options}");
         match groups.iter_mut().find(|(known, _)| *known == command) {
             Some((_, rows)) => rows.push(row),
             None => groups.push((command, vec![row])),
@@ -140,7 +149,7 @@ fn drifted(facts: &Facts, drift: Drift) -> Vec<Finding> {
             let words = words(rows.iter().copied());
             Finding::warning(ID, told(facts, drift, &names(&rows)))
                 .seen_in(facts.conf.display().to_string())
-                .mend(format!("{command} {words}"))
+                .mend_if(facts.ctl.change(&format!("{command} {words}")))
         })
         .collect()
 }
@@ -209,13 +218,22 @@ fn order(facts: &Facts) -> Vec<Finding> {
     rivals
         .into_iter()
         .map(|(file, rows, rival)| {
+            let is_rival = |rule: &Rule| {
+                let mut targets = rows.iter().flat_map(|row| row.platform.targets());
+                targets.any(|target| rule.pattern.matches(&Probe::of(target).image()))
+            };
+            let remedy = facts.switch_off(&file, is_rival);
+            let more = match remedy {
+                Some(_) => "",
+                None => "; its file says other things too, so only that line should go",
+            };
             let what = format!(
-                "rule {} is applied after ours, so it runs {} from the next boot on, not ours",
+                "rule {} is applied after ours, so it runs {} from the next boot on, not ours{more}",
                 rival.rule.name,
                 names(&rows)
             );
             let finding = Finding::warning("order", what).seen_in(file.display().to_string());
-            finding.mend(switch_off(&file))
+            finding.mend_if(remedy)
         })
         .collect()
 }
@@ -225,7 +243,7 @@ fn names(rows: &[&Row]) -> String {
 }
 
 /// Platforms as commands take them.
-pub(super) fn words<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+fn words<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     joined(rows, " ", |name| {
         name.strip_prefix("linux/").unwrap_or(name)
     })

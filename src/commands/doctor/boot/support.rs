@@ -6,7 +6,7 @@
 use super::Facts;
 use crate::binfmt::boot::support::{Support, UNIT};
 use crate::binfmt::boot::unit::Unit;
-use crate::commands::doctor::rules::quoted;
+use crate::commands::doctor::words::quoted;
 use crate::report::Finding;
 
 const ID: &str = "binfmt-support";

@@ -1,6 +1,6 @@
 //! Platforms that don't run: with a rule, and without.
 
-use super::{Facts, PlatformFacts, names, removal, with_remedy, words};
+use super::{Facts, PlatformFacts, names, words};
 use crate::report::{Cause, Finding, Level};
 
 impl Facts {
@@ -12,47 +12,59 @@ impl Facts {
             Cause::Disabled => !self.enabled,
             _ => false,
         };
-        let failing = self.platforms.iter().filter_map(|platform| {
-            let cause = platform.report.cause?;
-            (!platform.runs() && !said_elsewhere(cause)).then_some((platform, cause))
-        });
-        failing
-            .map(|(platform, cause)| self.not_running_one(platform, cause))
+        // One rule may fail many platforms, always the same way.
+        let mut groups: Vec<Vec<&PlatformFacts>> = Vec::new();
+        for platform in &self.platforms {
+            let is_failing = |cause: Cause| !platform.runs() && !said_elsewhere(cause);
+            if !platform.report.cause.is_some_and(is_failing) {
+                continue;
+            }
+            let is_alike = |group: &&mut Vec<&PlatformFacts>| {
+                group.first().is_some_and(|first| is_alike(first, platform))
+            };
+            match groups.iter_mut().find(is_alike) {
+                Some(group) => group.push(platform),
+                None => groups.push(vec![platform]),
+            }
+        }
+        groups
+            .iter()
+            .filter_map(|group| self.not_running_for(group))
             .collect()
     }
 
-    fn not_running_one(&self, platform: &PlatformFacts, cause: Cause) -> Finding {
-        let detail = platform.report.detail.as_deref().unwrap_or_default();
-        let what = format!("{} doesn't run: {detail}", platform.platform.name);
-        let id = if platform.is_shifted {
-            "argv0"
-        } else {
-            id(cause)
-        };
+    /// What fails platforms in one and the same way.
+    fn not_running_for(&self, group: &[&PlatformFacts]) -> Option<Finding> {
+        let first = *group.first()?;
+        let cause = first.report.cause?;
+        let detail = first.report.detail.as_deref().unwrap_or_default();
+        let dont = if group.len() == 1 { "doesn't" } else { "don't" };
+        let names = names(group.iter().copied());
+        let id = if first.is_shifted { "argv0" } else { id(cause) };
         if cause == Cause::NotPermitted {
-            return Finding::warning(
-                id,
-                format!("{} can't be tried: {detail}", platform.platform.name),
-            )
-            .mend("sudo binfmtctl doctor");
+            let finding = Finding::warning(id, format!("{names} can't be tried: {detail}"));
+            return Some(finding.mend_if(self.ctl.as_root()));
         }
-        let entry = self.mount.join(platform.handler());
-        let seen = match (&platform.fault, &platform.report.interpreter) {
-            (Some(fault), Some(interpreter)) => {
-                format!("{}; {interpreter} {fault}", entry.display())
-            }
-            _ => entry.display().to_string(),
+        let rule = match &first.report.handler {
+            Some(handler) => self.mount.join(handler),
+            None => self.mount.clone(),
         };
-        let in_the_way = self
-            .matching(platform.platform.target())
-            .find(|(entry, _)| entry.name == platform.handler());
-        let remedy = match in_the_way {
-            Some((entry, owner)) if self.is_native(platform.platform) => {
-                removal(entry, *owner, platform.short())
+        let seen = match (&first.fault, &first.report.interpreter) {
+            (Some(fault), Some(interpreter)) if self.sees_files => {
+                format!("{}; {interpreter} {fault}", rule.display())
             }
-            _ => Some(format!("binfmtctl install {}", platform.short())),
+            _ => rule.display().to_string(),
         };
-        with_remedy(Finding::problem(id, what).seen_in(seen), remedy)
+        let native = group.iter().find(|p| self.is_native(p.platform));
+        let install = format!("install {}", words(group.iter().copied()));
+        let remedy = match (native, group) {
+            (Some(native), _) => self.revival(native),
+            (None, [single]) => self.revival(single),
+            _ if cause == Cause::Unmounted => self.ctl.change_own(&install),
+            _ => self.ctl.change(&install),
+        };
+        let finding = Finding::problem(id, format!("{names} {dont} run: {detail}"));
+        Some(finding.seen_in(seen).mend_if(remedy))
     }
 
     /// No rule is there.
@@ -66,7 +78,8 @@ impl Facts {
         let finding = |level: Level, platforms: &[&PlatformFacts], why: &str| {
             let platforms = || platforms.iter().copied();
             let what = format!("no rule is for {}{why}", names(platforms()));
-            Finding::new(ID, level, what).mend(format!("binfmtctl install {}", words(platforms())))
+            let install = format!("install {}", words(platforms()));
+            Finding::new(ID, level, what).mend_if(self.ctl.change(&install))
         };
         let is_bare = !self.platforms.iter().any(PlatformFacts::is_emulated);
         let usual = if is_bare { Level::Warning } else { Level::Ok };
@@ -79,6 +92,13 @@ impl Facts {
         .map(|(level, platforms, why)| finding(*level, platforms, why))
         .collect()
     }
+}
+
+/// Whether two platforms fail by one rule, in one way.
+fn is_alike(one: &PlatformFacts, other: &PlatformFacts) -> bool {
+    let way = |p: &PlatformFacts| (p.report.cause, p.is_shifted);
+    let by = |p: &PlatformFacts| (p.report.handler.clone(), p.report.detail.clone());
+    way(one) == way(other) && by(one) == by(other)
 }
 
 /// A cause's name in the document.

@@ -1,9 +1,12 @@
 //! Rules that are in each other's way, or in the way of native programs, and
 //! platforms that are taken for one another.
 
-use super::{Facts, PlatformFacts, is_removable, quoted, removal, with_remedy};
+use super::{Facts, PlatformFacts, is_removable};
 use crate::binfmt::Entry;
-use crate::report::{Finding, Owner, table};
+use crate::commands::doctor::words::word;
+use crate::platform::Platform;
+use crate::probe::{Probe, Shape};
+use crate::report::{Cause, Finding, Owner, table};
 
 /// Pairs of emulators: where the first's programs run, engines believe that
 /// the second's run too; and CPUs that run the first often do.
@@ -46,24 +49,31 @@ impl Facts {
                         first.name
                     ),
                 )
-                .mend(format!("binfmtctl install --replace {}", platform.short())),
+                .mend_if(
+                    (platform.is_qemu())
+                        .then(|| {
+                            self.ctl
+                                .change(&format!("install --replace {}", platform.short()))
+                        })
+                        .flatten(),
+                ),
                 _ => {
-                    let foreign: String = behind
+                    let is_needed =
+                        |rule: &str| self.platforms.iter().any(|other| self.needs(other, rule));
+                    let foreign = behind
                         .iter()
-                        .filter(|(entry, owner)| is_removable(entry, *owner))
-                        .map(|(entry, _)| format!(" --foreign {}", quoted(&entry.name)))
-                        .collect();
-                    let finding = Finding::warning(
+                        .filter(|(entry, owner)| {
+                            is_removable(entry, *owner) && !is_needed(&entry.name)
+                        })
+                        .map(|(entry, _)| entry.name.as_str());
+                    Finding::warning(
                         "two-owners",
                         format!(
                             "{name} has two owners: it runs by rule {}, and rule {} lies behind it",
                             first.name, second.name
                         ),
-                    );
-                    with_remedy(
-                        finding,
-                        (!foreign.is_empty()).then(|| format!("binfmtctl uninstall{foreign}")),
                     )
+                    .mend_if(self.ctl.remove_foreign(foreign))
                 }
             };
             findings.push(finding.seen_in(format!("{seen}, in the kernel's order")));
@@ -71,26 +81,43 @@ impl Facts {
         findings
     }
 
-    /// Rules that match the host's own programs.
-    pub(super) fn native_rules(&self) -> Vec<Finding> {
-        self.matching(self.host.target())
-            .map(|(entry, owner)| {
+    /// Rules that match the host's own programs, of whatever shape.
+    pub fn native_rules(&self) -> Vec<Finding> {
+        self.entries
+            .iter()
+            .filter(|(entry, _)| takes(entry, self.host))
+            .map(|(entry, _)| {
                 let name = &entry.name;
                 let host = self.host.name;
-                let finding = match entry.enabled {
-                    true => Finding::problem(
+                let finding = match (entry.enabled, self.enabled) {
+                    (true, true) => Finding::problem(
                         "native-rule",
                         format!("rule {name} takes {host} programs, this host's own: nothing starts any more"),
                     ),
-                    false => Finding::warning(
+                    (true, false) => Finding::problem(
+                        "native-rule",
+                        format!("rule {name} takes {host} programs, this host's own: nothing starts as soon as binfmt_misc as a whole is switched on"),
+                    ),
+                    (false, _) => Finding::warning(
                         "native-rule",
                         format!("rule {name} would take {host} programs, this host's own: switched on, it would stop every program"),
                     ),
                 };
-                let finding = finding.seen_in(self.mount.join(name).display().to_string());
-                with_remedy(finding, removal(entry, *owner, self.host.name))
+                let file = self.mount.join(name);
+                let is_wsls = name.starts_with("WSLInterop");
+                finding
+                    .seen_in(file.display().to_string())
+                    // A shell does it by itself, even where nothing starts.
+                    .mend_if((!is_wsls).then(|| format!("echo -1 >{}", word(&file))))
             })
             .collect()
+    }
+
+    /// The rule that would stop this host, were binfmt_misc switched on.
+    pub fn deadly(&self) -> Option<&str> {
+        let mut deadly = self.entries.iter().map(|(entry, _)| entry);
+        let deadly = deadly.find(|entry| entry.enabled && takes(entry, self.host));
+        deadly.map(|entry| entry.name.as_str())
     }
 
     /// Rules for what the host runs without them.
@@ -113,7 +140,7 @@ impl Facts {
                     ),
                 )
                 .seen_in("its program ran in a namespace without rules");
-                Some(with_remedy(finding, removal(entry, *owner, platform.short())))
+                Some(finding.mend_if(self.removal(entry, *owner, platform)))
             })
             .collect()
     }
@@ -148,7 +175,8 @@ impl Facts {
             .iter()
             .filter_map(|(id, wide, narrow)| {
                 let (wide, narrow) = (self.find(wide)?, self.find(narrow)?);
-                (wide.runs() && !narrow.runs()).then(|| {
+                let fails = !narrow.runs() && narrow.report.cause != Some(Cause::NotPermitted);
+                (wide.runs() && fails).then(|| {
                     Finding::warning(
                         id,
                         format!(
@@ -156,9 +184,47 @@ impl Facts {
                             wide.platform.name, narrow.platform.name
                         ),
                     )
-                    .mend(format!("binfmtctl install {}", narrow.short()))
+                    .mend_if(self.revival(narrow))
                 })
             })
             .collect()
     }
+
+    /// The command after which a platform runs: without the rule that is in
+    /// its way, where the CPU needs none; by a rule of ours elsewhere.
+    pub(super) fn revival(&self, platform: &PlatformFacts) -> Option<String> {
+        let mut rules = self.matching(platform.platform.target());
+        let in_the_way = rules.find(|(entry, _)| entry.name == platform.handler());
+        let install = format!("install {}", platform.short());
+        match in_the_way {
+            Some((entry, owner)) if self.is_native(platform.platform) => {
+                self.removal(entry, *owner, platform)
+            }
+            // Whether the CPU needs one isn't known.
+            Some(_) if self.native.is_err() && self.is_companion(platform) => None,
+            _ if platform.report.cause == Some(Cause::Unmounted) => self.ctl.change_own(&install),
+            _ => self.ctl.change(&install),
+        }
+    }
+
+    /// Whether CPUs like the host's often run it.
+    fn is_companion(&self, platform: &PlatformFacts) -> bool {
+        COMPANIONS.iter().any(|(_, wide, narrow)| {
+            *wide == self.host.emulator && *narrow == platform.platform.emulator
+        })
+    }
+}
+
+/// Whether a rule is for programs of this platform, of whatever shape.
+fn takes(entry: &Entry, platform: &'static Platform) -> bool {
+    let shapes = || [Shape::Usual].into_iter().chain(Shape::OTHERS);
+    platform.targets().any(|target| {
+        shapes().any(|shape| {
+            let probe = Probe {
+                shape,
+                ..Probe::of(target)
+            };
+            entry.matches(&probe.image())
+        })
+    })
 }

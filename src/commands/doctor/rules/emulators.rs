@@ -18,6 +18,12 @@ impl Facts {
                 let bytes = report.bytes.as_ref();
                 let is_promised = bytes.is_none_or(|b| b.store != Some(Compared::Other));
                 let gone = bytes.is_some_and(|b| b.file == Compared::Missing);
+                if is_promised && !self.sees_files {
+                    return Finding::ok(
+                        "stale",
+                        format!("{name} runs by rule {rule}, whose file {interpreter} can't be seen from here: paths mean something else on the host"),
+                    );
+                }
                 let sha256 = report.sha256.as_deref().unwrap_or_default();
                 let finding = match (is_promised, gone) {
                     (false, _) => Finding::problem(
@@ -39,7 +45,7 @@ impl Facts {
                 };
                 finding
                     .seen_in(format!("the running bytes have sha256 {sha256}"))
-                    .mend(format!("binfmtctl install {replace}{}", platform.short()))
+                    .mend_if(self.ctl.change(&format!("install {replace}{}", platform.short())))
             })
             .collect()
     }
@@ -50,24 +56,26 @@ impl Facts {
             let flags = p.report.flags.as_deref();
             p.is_emulated() && flags.is_some_and(|flags| !flags.contains('P'))
         };
-        let platforms: Vec<_> = self.platforms.iter().filter(loses).collect();
-        if !self.announces_argv0 || platforms.is_empty() {
+        let platforms = self.platforms.iter().filter(loses);
+        if !self.announces_argv0 {
             return Vec::new();
         }
-        let rules: Vec<&str> = platforms.iter().map(|p| p.handler()).collect();
-        let finding = Finding::warning(
-            "argv0",
-            format!(
-                "rules without flag P: programs of {} see their path in place of their argv[0]",
-                names(platforms.iter().copied())
-            ),
-        )
-        .seen_in(rules.join(", "))
-        .mend(format!(
-            "binfmtctl install --replace {}",
-            words(platforms.iter().copied())
-        ));
-        vec![finding]
+        by_kind(platforms)
+            .map(|(platforms, is_qemu)| {
+                let rules: Vec<&str> = platforms.iter().map(|p| p.handler()).collect();
+                let names = names(platforms.iter().copied());
+                let words = words(platforms.iter().copied());
+                let replace = || self.ctl.change(&format!("install --replace {words}"));
+                Finding::warning(
+                    "argv0",
+                    format!(
+                        "rules without flag P: programs of {names} see their path in place of their argv[0]"
+                    ),
+                )
+                .seen_in(rules.join(", "))
+                .mend_if(is_qemu.then(replace).flatten())
+            })
+            .collect()
     }
 
     /// Set-user-id programs: possible and dangerous, or neither.
@@ -89,33 +97,35 @@ impl Facts {
             let text = "no rule has flag C: sudo inside emulated containers doesn't work, and no user can run an emulator as root (`binfmtctl install --credentials` changes both)";
             return vec![Finding::ok(ID, text)];
         }
-        let rules: Vec<String> = with_c
+        by_kind(with_c.into_iter())
+            .map(|(platforms, is_qemu)| self.with_credentials(&platforms, is_qemu))
+            .collect()
+    }
+
+    fn with_credentials(&self, platforms: &[&PlatformFacts], is_qemu: bool) -> Finding {
+        let rules: Vec<String> = platforms
             .iter()
             .map(|p| {
                 let owner = p.report.owner.map_or("unknown", table::owner);
                 format!("{} ({owner})", p.handler())
             })
             .collect();
-        let replace = match with_c
-            .iter()
-            .all(|p| p.report.owner == Some(Owner::Binfmtctl))
-        {
+        let is_ours = |p: &&PlatformFacts| p.report.owner == Some(Owner::Binfmtctl);
+        let replace = match platforms.iter().all(is_ours) {
             true => "",
             false => "--replace ",
         };
-        let finding = Finding::warning(
-            ID,
+        let words = words(platforms.iter().copied());
+        let install = || self.ctl.change(&format!("install {replace}{words}"));
+        Finding::warning(
+            "credentials",
             format!(
                 "flag C: set-user-id programs of {} run the emulator as root, which obeys the QEMU_* variables of whoever started it",
-                names(with_c.iter().copied())
+                names(platforms.iter().copied())
             ),
         )
         .seen_in(rules.join(", "))
-        .mend(format!(
-            "binfmtctl install {replace}{}",
-            words(with_c.iter().copied())
-        ));
-        vec![finding]
+        .mend_if(is_qemu.then(install).flatten())
     }
 
     /// Versions of QEMU with known defects.
@@ -131,10 +141,22 @@ impl Facts {
                     format!("{} runs on QEMU {version}: {what}", platform.platform.name),
                 )
                 .seen_in(format!("the running bytes of rule {}", platform.handler()))
-                .mend(format!("binfmtctl install --replace {}", platform.short()));
+                .mend_if(
+                    self.ctl
+                        .change(&format!("install --replace {}", platform.short())),
+                );
                 findings.push(finding);
             }
         }
         findings
     }
+}
+
+/// Platforms that QEMU runs, with `true`, and those that something else does.
+fn by_kind<'a>(
+    platforms: impl Iterator<Item = &'a PlatformFacts>,
+) -> impl Iterator<Item = (Vec<&'a PlatformFacts>, bool)> {
+    let (qemu, others): (Vec<_>, Vec<_>) = platforms.partition(|p| p.is_qemu());
+    let groups = [(qemu, true), (others, false)];
+    groups.into_iter().filter(|(group, _)| !group.is_empty())
 }

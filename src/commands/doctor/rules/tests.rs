@@ -19,6 +19,7 @@ fn rule(name: &str, of: &str) -> Entry {
         target: platform(of).target(),
         interpreter: "/usr/bin/emulator".to_owned(),
         flags: Flags::default(),
+        prefix: String::new(),
     };
     Entry {
         name: name.to_owned(),
@@ -49,6 +50,7 @@ fn emulated(name: &str) -> PlatformFacts {
             sha256: None,
             pinned: Some(Pinned::Match),
             bytes: None,
+            in_front: Vec::new(),
             shadowed: Vec::new(),
             persistent: Some(true),
             boot: None,
@@ -82,13 +84,15 @@ fn facts(platforms: Vec<PlatformFacts>, entries: Vec<(Entry, Owner)>) -> Facts {
         entries,
         native: Ok(vec![platform("linux/amd64"), platform("linux/386")]),
         announces_argv0: true,
+        sees_files: true,
+        ctl: Ctl::plain(),
     }
 }
 
 /// What isn't ok: id, level, remedy.
 fn found(facts: &Facts) -> Vec<(&'static str, Level, String)> {
-    check(facts)
-        .into_iter()
+    (facts.native_rules().into_iter())
+        .chain(check(facts))
         .filter(|finding| finding.level != Level::Ok)
         .map(|finding| {
             let remedy = finding.remedy.unwrap_or_default();
@@ -233,14 +237,16 @@ fn two_owners_are_told_by_who_wins() {
             r"binfmtctl uninstall --foreign 'it'\''s $(theirs)'"
         )
     );
-    assert_eq!(
-        found(&facts(platforms(), rules(Owner::Rosetta, Owner::Binfmtctl))),
-        one(
-            "shadowed",
-            Level::Warning,
-            "binfmtctl install --replace riscv64"
-        )
-    );
+    let shadowed = |owner: Owner, remedy: &str| {
+        let mut platform = emulated("linux/riscv64");
+        platform.report.owner = Some(owner);
+        assert_eq!(
+            found(&facts(vec![platform], rules(owner, Owner::Binfmtctl))),
+            one("shadowed", Level::Warning, remedy)
+        );
+    };
+    shadowed(Owner::Distribution, "binfmtctl install --replace riscv64");
+    shadowed(Owner::Rosetta, "");
     assert_eq!(
         found(&facts(platforms(), rules(Owner::Other, Owner::Other))),
         []
@@ -254,9 +260,157 @@ fn a_rule_for_the_hosts_own_programs_is_told_by_whether_it_is_on() {
         entry.enabled = enabled;
         assert_eq!(
             found(&facts(Vec::new(), vec![(entry, Owner::Other)])),
-            one("native-rule", level, "binfmtctl uninstall --foreign deadly")
+            one("native-rule", level, "echo -1 >/m/deadly")
         );
     }
+}
+
+#[test]
+fn a_rule_that_would_stop_the_host_is_known_before_anything_is_switched_on() {
+    let mut facts = facts(
+        Vec::new(),
+        vec![(rule("it's deadly", "linux/amd64"), Owner::Other)],
+    );
+    facts.enabled = false;
+    let remedy = r"echo -1 >'/m/it'\''s deadly'";
+    assert_eq!(found(&facts), one("native-rule", Level::Problem, remedy));
+    let what = &facts.native_rules()[0].what;
+    assert!(!what.contains("any more"), "{what}");
+    assert_eq!(facts.deadly(), Some("it's deadly"));
+    facts.entries[0].0.enabled = false;
+    assert_eq!(facts.deadly(), None);
+}
+
+#[test]
+fn a_rule_for_position_independent_programs_alone_would_stop_the_host_too() {
+    let mut entry = rule("deadly", "linux/amd64");
+    if let Kind::Magic(pattern) = &mut entry.kind {
+        pattern.magic[16] = 3;
+        if let Some(mask) = &mut pattern.mask {
+            mask[16] = 0xff;
+        }
+    }
+    assert!(!entry.matches(&Probe::of(platform("linux/amd64").target()).image()));
+    let facts = facts(Vec::new(), vec![(entry, Owner::Other)]);
+    let remedy = "echo -1 >/m/deadly";
+    assert_eq!(found(&facts), one("native-rule", Level::Problem, remedy));
+}
+
+#[test]
+fn a_rule_that_others_run_by_stays_and_is_told_once() {
+    let mut wide = rule("ours", "linux/386");
+    if let Kind::Magic(pattern) = &mut wide.kind {
+        pattern.magic.truncate(5);
+        pattern.mask = None;
+        pattern.magic[4] = 1;
+    }
+    let broken = |name: &str| {
+        let mut platform = dead(name, Cause::EmulatorFailed);
+        platform.report.owner = Some(Owner::Other);
+        platform
+    };
+    let mut runs = emulated("linux/arm");
+    runs.report.owner = Some(Owner::Other);
+    let entries = || vec![(wide.clone(), Owner::Other)];
+    let platforms = vec![broken("linux/386"), runs];
+    assert_eq!(
+        found(&facts(platforms, entries())),
+        one("emulator-failed", Level::Problem, "")
+    );
+    let alone = vec![broken("linux/386"), broken("linux/arm")];
+    let remedy = "binfmtctl uninstall --foreign ours";
+    assert_eq!(
+        found(&facts(alone, entries())),
+        one("emulator-failed", Level::Problem, remedy)
+    );
+    let foreign = vec![broken("linux/mipsle"), broken("linux/arm")];
+    let remedy = "binfmtctl install mipsle arm";
+    assert_eq!(
+        found(&facts(foreign, entries())),
+        one("emulator-failed", Level::Problem, remedy)
+    );
+}
+
+#[test]
+fn a_file_that_cant_be_seen_from_a_container_isnt_gone() {
+    let mut platform = emulated("linux/riscv64");
+    platform.report.pinned = Some(Pinned::Stale);
+    platform.report.owner = Some(Owner::Tonistiigi);
+    platform.report.bytes = Some(BytesReport {
+        file: Compared::Missing,
+        store: None,
+        manifest: None,
+    });
+    let mut facts = facts(vec![platform], Vec::new());
+    facts.sees_files = false;
+    assert_eq!(found(&facts), []);
+    assert!(facts.stale()[0].what.contains("can't be seen from here"));
+    let table = [
+        (true, false, Some(true), true),
+        (true, false, Some(false), false),
+        (true, true, Some(false), true),
+        (false, false, Some(true), false),
+        (false, true, Some(false), false),
+        (true, false, None, true),
+    ];
+    for (initial_pid_ns, is_own, same_root, expected) in table {
+        assert_eq!(sees(initial_pid_ns, is_own, same_root), expected);
+    }
+}
+
+#[test]
+fn a_user_namespace_is_only_told_what_it_may_do() {
+    let told = |cause| {
+        let mut facts = facts(vec![dead("linux/riscv64", cause)], Vec::new());
+        facts.ctl = Ctl::inside();
+        found(&facts).pop().unwrap().2
+    };
+    assert_eq!(told(Cause::NoFixBinary), "");
+    assert_eq!(told(Cause::NotRegistered), "");
+    assert_eq!(told(Cause::NotPermitted), "");
+    let own = "binfmtctl install riscv64 --userns";
+    assert_eq!(told(Cause::Unmounted), own);
+}
+
+#[test]
+fn what_isnt_qemu_is_never_replaced() {
+    for (flags, id) in [("OF", "argv0"), ("POCF", "credentials")] {
+        let mut platform = emulated("linux/riscv64");
+        platform.report.flags = Some(flags.to_owned());
+        platform.report.owner = Some(Owner::Other);
+        platform.report.qemu = None;
+        let facts = facts(vec![platform, emulated("linux/s390x")], Vec::new());
+        assert_eq!(found(&facts), one(id, Level::Warning, ""));
+    }
+}
+
+#[test]
+fn no_two_findings_name_opposite_commands() {
+    let theirs = || (rule("ours", "linux/386"), Owner::Other);
+    let broken = || {
+        let mut platform = dead("linux/386", Cause::NoFixBinary);
+        platform.report.owner = Some(Owner::Other);
+        vec![emulated("linux/amd64"), platform]
+    };
+    let remove = "binfmtctl uninstall --foreign ours".to_owned();
+    let mut facts = facts(broken(), vec![theirs()]);
+    let expected = |remedy: String| {
+        vec![
+            ("no-fix-binary", Level::Problem, remedy.clone()),
+            ("amd64-without-386", Level::Warning, remedy),
+        ]
+    };
+    assert_eq!(found(&facts), expected(remove));
+    facts.native = Err("namespaces are closed".to_owned());
+    assert_eq!(found(&facts), expected(String::new()));
+}
+
+#[test]
+fn what_cant_be_tried_isnt_said_to_be_missing() {
+    let untried = dead("linux/arm", Cause::NotPermitted);
+    let facts = facts(vec![emulated("linux/arm64"), untried], Vec::new());
+    let remedy = "sudo binfmtctl doctor";
+    assert_eq!(found(&facts), one("not-permitted", Level::Warning, remedy));
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! What is refused before anything depends on it, by a real run and by a dry
+//! one with the same words: bytes that can't be an emulator, rules that would
+//! stop the host, a root in which nothing can be started.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::plan::Step;
+use crate::binfmt::{Guard, Rule};
+use crate::durable;
+use crate::emulator::elf;
+use crate::error::{Error, IoContext, Result, Status};
+use crate::platform::Platform;
+use crate::probe::Probe;
+use crate::report::survey::Survey;
+
+/// No program can be started without it, and every start would blame something
+/// else.
+pub(super) fn require_null() -> Result<()> {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map(drop)
+        .attempt(|| "cannot try any emulator without /dev/null".to_owned())
+        .map_err(|error| error.hint("give this root a /dev: mount --rbind /dev ROOT/dev"))
+}
+
+/// Refuses bytes, wherever they are now, that at this path would be no static
+/// program for the host. Returns the first of them.
+pub(super) fn check_emulator(
+    step: &Step,
+    path: &Path,
+    bytes: &Path,
+    host: &'static Platform,
+) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    durable::open_file(bytes)
+        .and_then(|file| file.take(elf::HEAD as u64).read_to_end(&mut head))
+        .attempt(|| format!("cannot read {}", bytes.display()))?;
+    elf::check(&head, host).map_err(|unfit| {
+        Error::new(
+            Status::Unsupported,
+            format!("cannot use {} for {}", path.display(), step.platform.name),
+        )
+        .because(unfit)
+        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
+    })?;
+    Ok(head)
+}
+
+/// Refuses a rule that would stop the host.
+pub(super) fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Result<()> {
+    guard.check(rule).map_err(|refusal| {
+        Error::new(
+            Status::Unsupported,
+            format!("refused to register {}", platform.name),
+        )
+        .because(refusal)
+    })
+}
+
+/// What must stay native: the programs of this host, and everything that
+/// looks like one.
+pub(super) fn guard(survey: &Survey<'_>) -> Guard {
+    let mut guard = Guard::of_host();
+    for target in survey.native_targets() {
+        guard.protect(
+            format!("native {} programs", target.platform().name),
+            Probe::of(target).image(),
+        );
+    }
+    guard
+}

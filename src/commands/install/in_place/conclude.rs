@@ -1,0 +1,145 @@
+//! Whether the asked state holds afterwards, and what a person should know.
+
+use super::{Done, Failures, Installed, Log, Outcome, Removed, Run};
+use crate::commands::install::{arm_is_missing, sum_up};
+use crate::error::{Error, Status};
+use crate::platform::Platform;
+use crate::report::Action;
+use crate::report::survey::Survey;
+
+impl Run<'_> {
+    /// Holds what was done against what is there.
+    pub(super) fn conclude(&self, after: &Survey<'_>, mut log: Log) -> Done {
+        for installed in &mut log.installed {
+            let platform = installed.platform;
+            let error = match &installed.outcome {
+                Outcome::Failed(_) => continue,
+                _ if after.runs(platform) => continue,
+                Outcome::Registered { rules, .. } if are_gone(after, rules) => {
+                    self.not_held(platform)
+                }
+                _ => doesnt_run(platform),
+            };
+            installed.outcome = Outcome::Failed(error.reason());
+            let must_run = self.must_run(platform);
+            log.failures.add(platform, error, must_run);
+        }
+        let mut document = after.document(None);
+        for report in document.platforms.iter_mut().flatten() {
+            let of_platform = |one: &&Installed| one.platform.name == report.platform;
+            let installed = log.installed.iter().find(of_platform);
+            let is_lost = log.lost.iter().any(|lost| lost.name == report.platform);
+            report.action = match installed {
+                Some(installed) => Some(installed.outcome.action()),
+                None => is_lost.then_some(Action::Removed),
+            };
+        }
+        document.changed = self.order.changes().then_some(log.changed);
+        let failure = self.failure(after, &log.installed, log.failures);
+        Done {
+            document,
+            warnings: match log.changed {
+                true => self.warnings(after, &log.removed),
+                false => Vec::new(),
+            },
+            removed: log.removed,
+            installed: log.installed,
+            failure,
+        }
+    }
+
+    /// The asked state doesn't hold: why.
+    fn failure(
+        &self,
+        after: &Survey<'_>,
+        installed: &[Installed],
+        mut failures: Failures,
+    ) -> Option<Error> {
+        let runs =
+            |platform: &&'static Platform| after.runs(platform) && !after.is_native(platform);
+        let nothing_runs = self
+            .order
+            .every
+            .as_ref()
+            .is_some_and(|every| !every.of.platforms().iter().any(runs));
+        let failed = |one: &Installed| matches!(one.outcome, Outcome::Failed(_));
+        let counts = installed
+            .iter()
+            .any(|one| failed(one) && (nothing_runs || self.must_run(one.platform)));
+        if let Some(error) = failures.everything {
+            if counts || nothing_runs || !self.order.remove.is_empty() {
+                return Some(error);
+            }
+            self.context.console.note(&error.line().to_string());
+        }
+        if !failures.removals.is_empty() {
+            return Some(failures.removals.swap_remove(0));
+        }
+        if nothing_runs {
+            failures.platforms.append(&mut failures.forgiven);
+        }
+        match sum_up(failures.platforms) {
+            None if nothing_runs => Some(self.terms.empty()),
+            failure => failure,
+        }
+    }
+
+    /// What doesn't last, and what engines will misunderstand.
+    fn warnings(&self, after: &Survey<'_>, removed: &[Removed]) -> Vec<String> {
+        let host = after.host_report();
+        let installs = !self.asked().is_empty();
+        let all = [
+            (
+                installs && host.instance == "userns",
+                "these rules are this user namespace's own, and go when it goes",
+            ),
+            (
+                installs && host.instance == "host" && host.held == Some(false),
+                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
+            ),
+            (
+                installs && arm_is_missing(after),
+                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too",
+            ),
+        ];
+        let applying = all.into_iter().filter(|(applies, _)| *applies);
+        let mut warnings: Vec<String> = applying.map(|(_, text)| text.to_owned()).collect();
+        let returns = |one: &&Removed| {
+            one.went(&one.name)
+                && after.desired.iter().any(|rule| rule.name == one.name)
+                && !after.entries.iter().any(|entry| entry.name == one.name)
+        };
+        for Removed { name, .. } in removed.iter().filter(returns) {
+            warnings.push(format!(
+                "warning: the rule {name} stands in {} and comes back at boot; `binfmtctl uninstall` takes it out",
+                self.context.conf.display()
+            ));
+        }
+        warnings
+    }
+
+    fn not_held(&self, platform: &Platform) -> Error {
+        Error::new(
+            Status::Failed,
+            format!("{} ran, and its rules are gone already", platform.name),
+        )
+        .because(format!(
+            "only this run had binfmt_misc mounted, at {}, and rules go with the last mount",
+            self.context.mount.display()
+        ))
+        .hint("mount it on the host first, `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc`, or run the container with --pid=host")
+    }
+}
+
+fn are_gone(after: &Survey<'_>, rules: &[String]) -> bool {
+    let is_there = |rule: &String| after.entries.iter().any(|entry| entry.name == *rule);
+    !rules.iter().any(is_there)
+}
+
+fn doesnt_run(platform: &Platform) -> Error {
+    Error::new(
+        Status::Failed,
+        format!("{} was set up, but doesn't run", platform.name),
+    )
+    .hint("`binfmtctl doctor` says why")
+}

@@ -1,0 +1,100 @@
+//! guard -> register -> prove, for one step of a plan after the other.
+//!
+//! Nothing is registered that wasn't tried: the emulator has to be a static
+//! program for this host, and to run each probe when it is started by hand;
+//! the rule may not match anything that has to stay native.
+
+use std::path::Path;
+
+use super::checks::{check_emulator, check_rule, guard};
+use super::plan::{Step, Terms, displaced};
+use crate::binfmt::instance::Lock;
+use crate::binfmt::switch::{Wanted, switch};
+use crate::binfmt::{Guard, Instance, Rule};
+use crate::commands::Context;
+use crate::error::{Error, Result, Status};
+use crate::platform::Platform;
+use crate::probe;
+use crate::report::survey::Survey;
+
+/// What carries out the steps of a plan.
+pub(super) struct Registrar<'a> {
+    context: &'a Context,
+    instance: &'a Instance,
+    lock: &'a Lock,
+    survey: &'a Survey<'a>,
+    terms: &'a dyn Terms,
+    guard: Guard,
+}
+
+impl<'a> Registrar<'a> {
+    pub fn new(
+        context: &'a Context,
+        instance: &'a Instance,
+        lock: &'a Lock,
+        survey: &'a Survey<'a>,
+        terms: &'a dyn Terms,
+    ) -> Self {
+        Self {
+            context,
+            instance,
+            lock,
+            survey,
+            terms,
+            guard: guard(survey),
+        }
+    }
+
+    /// Makes the step's rules the ones that run its platform.
+    pub fn carry_out(&self, step: &Step) -> Result<Vec<Rule>> {
+        self.try_out(step)?;
+        step.wanted
+            .iter()
+            .map(|wanted| self.register(step, wanted))
+            .collect()
+    }
+
+    /// Refuses an emulator that couldn't work in an empty root, before any
+    /// program depends on it: it has to be static, for this host, and to run
+    /// each probe when it is started by hand.
+    fn try_out(&self, step: &Step) -> Result<()> {
+        let host = self.context.host.platform;
+        let path = step.emulator(host)?;
+        check_emulator(step, path, path, host)?;
+        step.wanted
+            .iter()
+            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
+    }
+
+    fn register(&self, step: &Step, wanted: &Wanted) -> Result<Rule> {
+        check_rule(
+            &self.guard,
+            &wanted.named(wanted.target.name),
+            step.platform,
+        )?;
+        let displaced = displaced(self.survey, wanted, self.terms);
+        let prove = || probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
+        let rule = switch(self.instance, self.lock, wanted, &displaced, &prove)?;
+        self.context.console.detail(&format!(
+            "registered {} for {}",
+            rule.name, rule.interpreter
+        ));
+        Ok(rule)
+    }
+}
+
+impl Step {
+    /// Where its emulator lies, once it is there.
+    pub(super) fn emulator(&self, host: &Platform) -> Result<&Path> {
+        self.emulator.as_deref().ok_or_else(|| {
+            Error::new(
+                Status::Unsupported,
+                format!(
+                    "cannot install {}: this QEMU has no emulator of it for {} hosts",
+                    self.platform.name, host.name
+                ),
+            )
+            .hint("`binfmtctl manifest show --json` lists what there is")
+        })
+    }
+}

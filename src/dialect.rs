@@ -1,0 +1,272 @@
+//! The command lines of two other programs, translated into ours, so that who
+//! types them needn't learn anything: tonistiigi/binfmt's and
+//! multiarch/qemu-user-static's.
+//!
+//! Both register emulators where they are, keep nothing on disk, and answer
+//! with 0, 1 or 2: done, not done, wrong command line. binfmtctl's variables
+//! count here too, `BINFMTCTL_USERNS` and `BINFMTCTL_QUIET` among them, and
+//! `BINFMTCTL_LENIENT`, with which nothing that fails is a failure.
+
+mod go_flags;
+mod list;
+mod multiarch;
+mod tonistiigi;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Global, ManifestFile};
+use crate::commands::{Context, Reply};
+use crate::emulator::store::Store;
+use crate::error::{Error, Result, Status};
+use crate::host::Host;
+use crate::platform::UnknownName;
+use crate::report::console::Console;
+
+/// Another program's command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// tonistiigi/binfmt's.
+    Tonistiigi,
+    /// multiarch/qemu-user-static's, and qemu-binfmt-conf.sh's.
+    Multiarch,
+}
+
+/// Whose command line this is, where it isn't ours: by the name that the
+/// program was called by, or by a flag that only the other has.
+///
+/// Our commands are ours under every name.
+pub fn recognise(program: &str, args: &[String]) -> Option<Dialect> {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let called = match name.to_string_lossy().as_ref() {
+        "binfmt" => Some(Dialect::Tonistiigi),
+        "register" | "qemu-binfmt-conf.sh" => Some(Dialect::Multiarch),
+        _ => None,
+    };
+    let cli = Cli::command();
+    let mut rest = args.iter();
+    while let Some(word) = rest.next() {
+        let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
+            let is_ours = word == "help" || cli.find_subcommand(word).is_some();
+            return called.filter(|_| !is_ours);
+        };
+        if multiarch::is_own(word) {
+            return Some(Dialect::Multiarch);
+        }
+        let flag = flag.strip_prefix('-').unwrap_or(flag);
+        if matches!(flag.split('=').next(), Some("install" | "uninstall")) {
+            return Some(Dialect::Tonistiigi);
+        }
+        // The next word is a value, not a command.
+        let takes_value = cli
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(flag) && arg.get_action().takes_values());
+        if takes_value {
+            rest.next();
+        }
+    }
+    called
+}
+
+/// Carries out a command line that [`recognise`] knows.
+pub fn run(dialect: Dialect, program: &str, args: &[String]) -> (Console, Result<Reply>) {
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(error) => return (Settings::default().console(), Err(error)),
+    };
+    let console = settings.console();
+    let read = match dialect {
+        Dialect::Tonistiigi => tonistiigi::read(&console, program, args).map(|read| {
+            read.map(|parsed| -> Translated<'_> {
+                Box::new(move |console, settings| tonistiigi::run(console, settings, &parsed))
+            })
+        }),
+        Dialect::Multiarch => multiarch::read(&console, args).map(|read| {
+            read.map(|options| -> Translated<'_> {
+                Box::new(move |console, settings| multiarch::run(console, settings, &options))
+            })
+        }),
+    };
+    match read {
+        Ok(Some(translated)) => translated(console, settings),
+        Ok(None) => (console, Ok(Reply::default())),
+        Err(error) => (console, Err(error)),
+    }
+}
+
+type Translated<'a> = Box<dyn FnOnce(Console, Settings) -> (Console, Result<Reply>) + 'a>;
+
+/// What the environment says.
+#[derive(Debug, Default)]
+struct Settings {
+    global: Option<Global>,
+    manifest: Option<PathBuf>,
+    lenient: bool,
+    variables: Variables,
+}
+
+/// The variables of the other programs; empty ones don't count.
+#[derive(Debug, Default)]
+struct Variables {
+    /// `QEMU_BINARY_PATH`: where the emulators are.
+    binary_path: Option<OsString>,
+    /// `QEMU_BIN_DIR`: the same in the other dialect.
+    bin_dir: Option<OsString>,
+    /// `QEMU_BINARY_PREFIX`.
+    binary_prefix: Option<String>,
+    /// `QEMU_PRESERVE_ARGV0`: set to anything.
+    preserve_argv0: bool,
+}
+
+/// Our own variables, read as for our own command line.
+#[derive(Debug, Parser)]
+struct OwnVariables {
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    manifest: ManifestFile,
+    #[arg(long, env = "BINFMTCTL_LENIENT", value_parser = clap::builder::FalseyValueParser::new())]
+    lenient: bool,
+}
+
+impl Settings {
+    fn read() -> Result<Self> {
+        let own = OwnVariables::try_parse_from(["binfmtctl"]).map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Error::new(Status::Usage, line.trim_start_matches("error: "))
+                .hint("a variable BINFMTCTL_... says so")
+        })?;
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        Ok(Self {
+            global: Some(own.global),
+            manifest: own.manifest.manifest,
+            lenient: own.lenient,
+            variables: Variables {
+                binary_path: variable("QEMU_BINARY_PATH"),
+                bin_dir: variable("QEMU_BIN_DIR"),
+                binary_prefix: variable("QEMU_BINARY_PREFIX")
+                    .map(|prefix| prefix.to_string_lossy().into_owned()),
+                preserve_argv0: variable("QEMU_PRESERVE_ARGV0").is_some(),
+            },
+        })
+    }
+
+    /// The document, where there is one, isn't the console's to print.
+    fn console(&self) -> Console {
+        match &self.global {
+            Some(global) => Console::new(false, global.quiet, global.verbose, global.colors()),
+            None => Console::new(false, false, false, anstream::ColorChoice::Auto),
+        }
+    }
+
+    fn context(
+        self,
+        console: Console,
+        mount: Option<PathBuf>,
+    ) -> Result<Context, (Console, Error)> {
+        let Some(global) = self.global else {
+            return Err((console, Error::new(Status::Failed, "there are no settings")));
+        };
+        let found = Store::new(&global.prefix).and_then(|store| Ok((store, Host::read()?)));
+        match found {
+            Ok((store, host)) => Ok(Context {
+                host,
+                store,
+                emulators: None,
+                console,
+                mount: mount.unwrap_or(global.mount),
+                conf: global.conf,
+                userns: global.userns,
+            }),
+            Err(error) => Err((console, error)),
+        }
+    }
+}
+
+/// What counts as the run's failure in the end; it is told in any case.
+fn failure(console: &Console, lenient: bool, failure: Option<Error>) -> Option<Error> {
+    let failure = failure.map(run_time);
+    match (lenient, failure) {
+        (true, Some(error)) => {
+            console.error(&error);
+            None
+        }
+        (_, failure) => failure,
+    }
+}
+
+/// A failure at run time has one exit status.
+fn run_time(error: Error) -> Error {
+    let one = Error::new(Status::Failed, error.reason());
+    match error.advice() {
+        Some(hint) => one.hint(hint),
+        None => one,
+    }
+}
+
+/// What has no platform can't be installed.
+fn refuse_unknown(unknown: &[UnknownName]) -> Option<Error> {
+    let first = unknown.first()?;
+    Some(
+        Error::new(Status::Failed, format!("cannot install {}", first.name))
+            .because(first.clone())
+            .hint("`binfmtctl status all-targets` lists every name"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_dialects_are_told_from_our_own_commands() {
+        use Dialect::{Multiarch, Tonistiigi};
+        let table = [
+            ("binfmt", Some(Tonistiigi)),
+            ("/usr/bin/binfmt", Some(Tonistiigi)),
+            ("binfmt --version", Some(Tonistiigi)),
+            ("binfmt -h", Some(Tonistiigi)),
+            ("binfmt --mount /x", Some(Tonistiigi)),
+            ("binfmt --nonsense", Some(Tonistiigi)),
+            ("binfmt nonsense", Some(Tonistiigi)),
+            ("binfmt --install status", Some(Tonistiigi)),
+            ("binfmt --reset -p yes", Some(Multiarch)),
+            ("binfmt -p yes", Some(Multiarch)),
+            ("binfmt status", None),
+            ("binfmt help", None),
+            ("binfmt --json status", None),
+            ("binfmt --color never status", None),
+            ("binfmt --mount /x status", None),
+            ("binfmt install arm64 -n", None),
+            ("binfmt rehearse", None),
+            ("binfmtctl", None),
+            ("binfmtctl --version", None),
+            ("binfmtctl --help", None),
+            ("binfmtctl nonsense", None),
+            ("binfmtctl status", None),
+            ("binfmtctl install arm64 --credentials", None),
+            ("binfmtctl --install arm64", Some(Tonistiigi)),
+            ("binfmtctl -install=arm64", Some(Tonistiigi)),
+            ("binfmtctl --mount /x --uninstall qemu-*", Some(Tonistiigi)),
+            ("binfmtctl --reset", Some(Multiarch)),
+            ("binfmtctl --credential yes", Some(Multiarch)),
+            ("register", Some(Multiarch)),
+            ("/qemu-binfmt-conf.sh --help", Some(Multiarch)),
+        ];
+        for (line, dialect) in table {
+            let mut words = line.split(' ').map(str::to_owned);
+            let program = words.next().unwrap();
+            let args: Vec<String> = words.collect();
+            assert_eq!(recognise(&program, &args), dialect, "{line}");
+        }
+    }
+
+    #[test]
+    fn our_variables_are_read_by_the_same_rules() {
+        OwnVariables::command().debug_assert();
+    }
+}
