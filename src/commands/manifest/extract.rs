@@ -12,7 +12,7 @@ use crate::cli::Extract;
 use crate::commands::{Reply, load_manifest, parse_platforms};
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
-use crate::emulator::source::{Choice, candidates};
+use crate::emulator::source::{Apt, Choice, candidates};
 use crate::error::{Error, Result, Status};
 use crate::host::{Host, architecture_of};
 use crate::platform::{Platform, Request};
@@ -49,7 +49,7 @@ pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
     };
     let release = manifest.release(architecture_of(host)?, args.qemu.as_deref())?;
     let emulators = choose(&request, host, release)?;
-    let sources = candidates(&source, release, args.mirror.as_deref())?;
+    let sources = candidates(&source, release, args.mirror.as_deref(), &Apt::pinned())?;
     let observe = |event: obtain::Event<'_>| console.progress(event);
     let paths = obtain::extract(&args.to, release, &emulators, &sources, &observe)?;
     let written = emulators.iter().zip(&paths).map(written).collect();
