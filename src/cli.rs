@@ -272,7 +272,7 @@ pub struct Extract {
     pub to: PathBuf,
     /// The platform that the emulators are to run on [default: this host's]
     #[arg(long = "for", value_name = "PLATFORM")]
-    pub host: Option<String>,
+    pub runs_on: Option<String>,
     /// The QEMU version [default: the manifest's]
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,

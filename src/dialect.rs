@@ -181,6 +181,7 @@ impl Settings {
                 mount: mount.unwrap_or(global.mount),
                 conf: global.conf,
                 userns: global.userns,
+                from_container: false,
             }),
             Err(error) => Err((console, error)),
         }

@@ -197,12 +197,10 @@ pub fn nearest(dir: &Path) -> &Path {
 
 /// Where large temporary files go: /tmp may lie in memory.
 pub fn scratch() -> PathBuf {
-    let wanted = std::env::var_os("TMPDIR").map(PathBuf::from);
-    // A container's need not be there on the host.
-    match wanted.filter(|dir| dir.is_dir()) {
-        Some(dir) => dir,
+    match std::env::var_os("TMPDIR") {
+        Some(dir) => dir.into(),
         None if Path::new("/var/tmp").is_dir() => "/var/tmp".into(),
-        None => "/tmp".into(),
+        None => std::env::temp_dir(),
     }
 }
 

@@ -76,6 +76,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         mount: cli.global.mount,
         conf: cli.global.conf,
         userns: cli.global.userns,
+        from_container: cli.global.host,
     };
     let reply = match &cli.command {
         Command::Install(args) => commands::install::run(&context, args),

@@ -232,7 +232,7 @@ impl OwnMount {
         )
         .because(why)
         .hint(format!(
-            "use --host in a container started with `--privileged --pid=host`, or run `mount -t binfmt_misc binfmt_misc {DEFAULT_MOUNT}` on the host first"
+            "give the container --pid=host too (`docker run --privileged --pid=host ...`), or run `mount -t binfmt_misc binfmt_misc {DEFAULT_MOUNT}` on the host first"
         )))
     }
 

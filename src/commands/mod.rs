@@ -11,6 +11,8 @@ pub mod uninstall;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use caps::Capability;
+
 use crate::binfmt::Instance;
 use crate::binfmt::instance;
 use crate::emulator::directory::Directory;
@@ -18,6 +20,7 @@ use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
+use crate::host::confinement::require;
 use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
@@ -32,6 +35,8 @@ pub struct Context {
     pub mount: PathBuf,
     /// Whether to work on the user namespace's own instance.
     pub userns: bool,
+    /// Whether this process came from a container, and is on the host by now.
+    pub from_container: bool,
     /// Our emulators.
     pub store: Store,
     /// Emulators that somebody else put somewhere, to be looked at first.
@@ -147,16 +152,7 @@ impl Context {
 }
 
 fn require_mount_capability() -> Result<()> {
-    use caps::{CapSet, Capability};
-    match caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN) {
-        Ok(false) => Err(Error::new(
-            Status::Permission,
-            "this process lacks CAP_SYS_ADMIN, which it takes to mount binfmt_misc",
-        )
-        .hint("run it as root on the host, or in a privileged container")),
-        // Where the capabilities can't be read, the mount will tell.
-        Ok(true) | Err(_) => Ok(()),
-    }
+    require("cannot mount binfmt_misc", &[Capability::CAP_SYS_ADMIN])
 }
 
 /// The manifest to use.

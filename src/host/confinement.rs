@@ -12,7 +12,7 @@ use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Where the profile of a security module is read; the first is AppArmor's own.
 const PROFILES: [&str; 2] = [
@@ -71,11 +71,14 @@ impl Confinement {
                 .iter()
                 .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
                 .collect();
+            // It would be the next in the way.
+            let profile = self.profile.as_ref().map(Profile::option);
+            let options = options.into_iter().chain(profile.map(str::to_owned));
             return Some((
                 format!("this process lacks {}", names.join(", ")),
                 format!(
                     "run it as root on the host, or in a container with --privileged, or at least {}",
-                    options.join(" ")
+                    options.collect::<Vec<_>>().join(" ")
                 ),
             ));
         }
@@ -83,19 +86,25 @@ impl Confinement {
             |option: &str| format!("run the container with {option}, or --privileged");
         match (errno, &self.profile) {
             // Capabilities and filters are refused with EPERM.
-            (Errno::EACCES, Some(Profile::AppArmor(name))) => Some((
-                format!("AppArmor's profile {name} forbids it"),
-                in_container("--security-opt apparmor=unconfined"),
-            )),
-            (Errno::EACCES, Some(Profile::SeLinux(name))) => Some((
-                format!("SELinux forbids it to {name}"),
-                in_container("--security-opt label=disable"),
-            )),
+            (Errno::EACCES, Some(profile)) => {
+                Some((profile.forbids(), in_container(profile.option())))
+            }
             (Errno::EPERM, _) if self.filtered => Some((
                 "a seccomp filter forbids it".to_owned(),
                 in_container("--security-opt seccomp=unconfined"),
             )),
             _ => None,
+        }
+    }
+
+    fn denied(&self, attempt: impl Into<String>, errno: Errno, otherwise: &str) -> Error {
+        let cause = io::Error::from(errno);
+        match self.explain(errno) {
+            Some((why, hint)) => {
+                let text = format!("{cause}: {why}");
+                Error::io(attempt, cause).because(text).hint(hint)
+            }
+            None => Error::io(attempt, cause).hint(otherwise),
         }
     }
 }
@@ -108,13 +117,15 @@ pub fn denied(
     needs: &[Capability],
     otherwise: &str,
 ) -> Error {
-    let cause = io::Error::from(errno);
-    match Confinement::read(needs).explain(errno) {
-        Some((why, hint)) => {
-            let text = format!("{cause}: {why}");
-            Error::io(attempt, cause).because(text).hint(hint)
-        }
-        None => Error::io(attempt, cause).hint(otherwise),
+    Confinement::read(needs).denied(attempt, errno, otherwise)
+}
+
+/// Refuses a step that takes these capabilities where one is missing.
+pub fn require(attempt: impl Into<String>, needs: &[Capability]) -> Result<()> {
+    let confinement = Confinement::read(needs);
+    match confinement.missing.is_empty() {
+        true => Ok(()),
+        false => Err(confinement.denied(attempt, Errno::EPERM, "")),
     }
 }
 
@@ -139,6 +150,22 @@ impl Profile {
         let kind = parts.nth(2)?;
         let free = ["unconfined_t", "spc_t", "kernel_t"].contains(&kind);
         (!free).then(|| Self::SeLinux(kind.to_owned()))
+    }
+
+    /// That this is what stands in the way.
+    fn forbids(&self) -> String {
+        match self {
+            Self::AppArmor(name) => format!("AppArmor's profile {name} forbids it"),
+            Self::SeLinux(name) => format!("SELinux forbids it to {name}"),
+        }
+    }
+
+    /// The engines' option that takes it away.
+    fn option(&self) -> &'static str {
+        match self {
+            Self::AppArmor(_) => "--security-opt apparmor=unconfined",
+            Self::SeLinux(_) => "--security-opt label=disable",
+        }
     }
 }
 
@@ -165,6 +192,10 @@ mod tests {
             profile: Some(Profile::AppArmor("docker-default".to_owned())),
             ..free.clone()
         };
+        let all = Confinement {
+            profile: filtered.profile.clone(),
+            ..lacking.clone()
+        };
         let labelled = Confinement {
             profile: Some(Profile::SeLinux("container_t".to_owned())),
             ..filtered.clone()
@@ -175,6 +206,12 @@ mod tests {
                 Errno::EPERM,
                 "lacks CAP_SYS_ADMIN, CAP_SYS_PTRACE",
                 "--cap-add SYS_ADMIN --cap-add SYS_PTRACE",
+            ),
+            (
+                &all,
+                Errno::EPERM,
+                "lacks CAP_SYS_ADMIN",
+                "--cap-add SYS_PTRACE --security-opt apparmor=unconfined",
             ),
             (
                 &filtered,

@@ -12,7 +12,7 @@ use caps::Capability;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
-use super::confinement::denied;
+use super::confinement::{denied, require};
 use super::{INITIAL_PID_NS, INITIAL_USER_NS, is_initial, shares_with_init};
 use crate::error::{Error, Result, Status};
 
@@ -22,6 +22,8 @@ const NEEDS: [Capability; 3] = [
     Capability::CAP_SYS_CHROOT,
     Capability::CAP_SYS_PTRACE,
 ];
+
+const CANNOT_ENTER: &str = "cannot enter the mount namespace of PID 1";
 
 const HOW: &str = "start the container with `docker run --privileged --pid=host` (Kubernetes: privileged, hostPID), or run it on the host";
 
@@ -49,12 +51,7 @@ impl InitMounts {
 }
 
 fn cannot_enter(errno: Errno) -> Error {
-    denied(
-        "cannot enter the mount namespace of PID 1",
-        errno,
-        &NEEDS,
-        HOW,
-    )
+    denied(CANNOT_ENTER, errno, &NEEDS, HOW)
 }
 
 /// Puts this process, which mustn't have another thread, into the host's mount
@@ -74,7 +71,10 @@ pub fn enter_host(userns: bool) -> Result<()> {
     let is_hosts = match initial_user_ns {
         true => is_initial("/proc/self/ns/pid", INITIAL_PID_NS),
         // Of two PIDs 1, the one in this user namespace is its own.
-        false => shares_with_init("user") == Some(true),
+        false => {
+            require(CANNOT_ENTER, &NEEDS)?;
+            shares_with_init("user") == Some(true)
+        }
     };
     if !is_hosts {
         return Err(unreachable("PID 1 here is this container's, not the host's").hint(HOW));

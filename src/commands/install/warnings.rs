@@ -47,9 +47,16 @@ impl Run<'_> {
                 "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
                     .to_owned()
             }
-            init => format!(
-                "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install` again"
-            ),
+            init => {
+                let host = if self.context.from_container {
+                    " --host"
+                } else {
+                    ""
+                };
+                format!(
+                    "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{host}` again"
+                )
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let source = pinned_source(&args.source)?;
-    let host = match &args.host {
+    let host = match &args.runs_on {
         Some(name) => one_platform(name)?,
         None => Host::read()?.platform,
     };
