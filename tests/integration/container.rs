@@ -190,7 +190,11 @@ fn without_the_hosts_pid_1_there_is_no_way_to_the_host() {
         "check riscv64 --host",
         "doctor --host",
     ] {
-        world.refuses(line, 4, &["cannot reach the host", "PID 1", "--pid=host"]);
+        world.refuses(
+            line,
+            4,
+            &["cannot reach the host", "PID 1 here", "--pid=host"],
+        );
     }
     let hosts = std::path::Path::new("0");
     world.refuses_with(
@@ -221,4 +225,15 @@ fn a_missing_capability_is_named_with_the_option_that_adds_it() {
             ]);
     }
     assert!(scene.world.names().is_empty());
+}
+
+#[test]
+fn who_may_not_change_the_root_sees_what_runs_all_the_same() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let status = world
+        .sh("setpriv --bounding-set=-sys_chroot $BINFMTCTL status riscv64 --json")
+        .assert_exit(0)
+        .json();
+    assert_eq!(text(&status["platforms"][0]["runs"]), "emulated");
 }
