@@ -207,6 +207,28 @@ pub fn shares_with_init(namespace: &str) -> Option<bool> {
     Some((own.dev(), own.ino()) == (init.dev(), init.ino()))
 }
 
+/// Whether this process is in PID 1's mount namespace; `None` where it can't
+/// be seen. Its link takes rights over PID 1, which root lacks where PID 1 has
+/// a capability more; its mounts don't.
+pub fn shares_mounts_with_init() -> Option<bool> {
+    shares_with_init("mnt").or_else(|| {
+        let mounts = |process: &str| fs::read(format!("/proc/{process}/mountinfo")).ok();
+        share_a_mount(&mounts("self")?, &mounts("1")?)
+    })
+}
+
+/// Whether these mountinfo texts are of one namespace: a mount is in one alone,
+/// and no two have the same number at a time. `None` where one lists nothing.
+fn share_a_mount(own: &[u8], other: &[u8]) -> Option<bool> {
+    let ids = |text| -> Option<Vec<i32>> {
+        let mounts = MountInfos::from_buf_read(text).ok()?;
+        let ids: Vec<i32> = mounts.into_iter().map(|mount| mount.mnt_id).collect();
+        (!ids.is_empty()).then_some(ids)
+    };
+    let (own, other) = (ids(own)?, ids(other)?);
+    Some(own.iter().any(|id| other.contains(id)))
+}
+
 /// Whether PID 1's root directory is this process's too; `None` where it
 /// can't be seen.
 fn has_root_of_init() -> Option<bool> {
@@ -286,6 +308,18 @@ mod tests {
         assert_eq!(mounts_device(text, device(21)), Some(false));
         assert_eq!(mounts_device(text, None), Some(true));
         assert_eq!(mounts_device(&text[..36], None), Some(false));
+    }
+
+    #[test]
+    fn two_processes_are_in_one_namespace_where_they_have_a_mount_in_common() {
+        let host = b"22 27 0:21 / /proc rw - proc proc rw\n27 1 8:1 / / rw - ext4 /dev/vda rw\n";
+        let chroot = b"22 27 0:21 / /proc rw - proc proc rw\n";
+        let container =
+            b"90 91 0:21 / /proc rw - proc proc rw\n91 80 8:1 / / rw - ext4 /dev/vda rw\n";
+        assert_eq!(share_a_mount(host, host), Some(true));
+        assert_eq!(share_a_mount(chroot, host), Some(true));
+        assert_eq!(share_a_mount(container, host), Some(false));
+        assert_eq!(share_a_mount(b"", host), None);
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub fn unmount(dir: &Path) {
 /// Whether this mount namespace is that of the init system.
 fn stays(host: &Host) -> bool {
     let is_system = host.initial_pid_ns || host.init.is_of_system();
-    is_system && host::shares_with_init("mnt") == Some(true)
+    is_system && host::shares_mounts_with_init() == Some(true)
 }
 
 /// A mount in this mount namespace, taken away again unless it is kept.

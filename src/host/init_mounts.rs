@@ -13,7 +13,9 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
 use super::confinement::{denied, require};
-use super::{INITIAL_PID_NS, INITIAL_USER_NS, is_initial, shares_with_init};
+use super::{
+    INITIAL_PID_NS, INITIAL_USER_NS, is_initial, shares_mounts_with_init, shares_with_init,
+};
 use crate::error::{Error, Result, Status};
 
 /// What it takes to look into PID 1 and to enter its namespace.
@@ -79,7 +81,7 @@ pub fn enter_host(userns: bool) -> Result<()> {
     if !is_hosts {
         return Err(unreachable("PID 1 here is this container's, not the host's").hint(HOW));
     }
-    match shares_with_init("mnt") {
+    match shares_mounts_with_init() {
         Some(true) => Ok(()),
         _ => InitMounts::open()?.enter(),
     }

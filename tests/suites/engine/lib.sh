@@ -20,7 +20,12 @@ PLATFORMS=(
 WORK=""
 DOCKER=/usr/bin/docker
 ENGINE=""   # pids of the running engine
+OPTIONS=()  # further ones for dockerd
+NETWORK=()  # enters the network namespace of engine and registry, if they have one
+NETWORKED="" # pid of what holds that
 REGISTRY="" # pid of the registry
+AT=""       # where it is
+STATUS=0    # how what `container` and `action` ran came out
 TOUCHED=""  # set once the host may have changed
 
 ### The host
@@ -123,17 +128,18 @@ start_engine() {
 	[plugins."io.containerd.internal.v1.opt"]
 	path = "$dir/c/opt"
 	TOML
-    PATH=$path unshare --mount --propagation slave \
+    PATH=$path "${NETWORK[@]}" unshare --mount --propagation slave \
         sh -c '[ ! -d /etc/docker ] || mount -t tmpfs none /etc/docker; exec "$@"' sh \
         containerd --config "$dir/containerd.toml" --root "$dir/c/root" \
         --state "$dir/c/state" --address "$dir/c/sock" >"$dir/containerd.log" 2>&1 &
     pid=$!
     ENGINE=$pid
     wait_for "$pid" test -S "$dir/c/sock" || die "containerd of $1" "$(tail "$dir/containerd.log")"
-    PATH=$path nsenter --mount --target "$pid" \
+    PATH=$path nsenter --mount --net --target "$pid" \
         dockerd --config-file "$dir/daemon.json" --containerd "$dir/c/sock" \
         --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
         --host "unix://$dir/sock" --iptables=false --ip6tables=false --bridge=none \
+        "${OPTIONS[@]}" \
         >"$dir/dockerd.log" 2>&1 &
     pid=$!
     ENGINE="$pid $ENGINE"
@@ -155,7 +161,7 @@ wait_for() {
 # An engine that can have the containerd image store. runc stays the
 # distribution's: a newer one may need a newer libc.
 newer_engine() {
-    [ -d "$WORK/newer/usr" ] || unpack trixie amd64 "$WORK/newer" docker.io containerd
+    [ -d "$WORK/newer/usr" ] || unpack trixie amd64 "$WORK/newer" docker.io docker-cli containerd
     start_engine newer "$WORK/newer/usr/sbin:$WORK/newer/usr/bin"
 }
 
@@ -203,6 +209,18 @@ stop_engine() {
     ENGINE=""
 }
 
+# A network that isn't the host's, in which an engine may have a bridge.
+start_network() {
+    unshare --net sleep infinity &
+    NETWORKED=$!
+    wait_for "$NETWORKED" in_other_network "$NETWORKED"
+    NETWORK=(nsenter --net --target "$NETWORKED")
+    "${NETWORK[@]}" ip link set lo up
+    OPTIONS+=(--bridge=)
+}
+
+in_other_network() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+
 # start_registry: at $AT, an address of this machine alone.
 start_registry() {
     local dir=$WORK/registry
@@ -212,7 +230,7 @@ start_registry() {
 	storage: {filesystem: {rootdirectory: $dir/data}}
 	http: {addr: "127.0.0.1:0"}
 	YML
-    "$dir/usr/bin/docker-registry" serve "$dir/config.yml" >"$dir/log" 2>&1 &
+    "${NETWORK[@]}" "$dir/usr/bin/docker-registry" serve "$dir/config.yml" >"$dir/log" 2>&1 &
     REGISTRY=$!
     wait_for "$REGISTRY" grep -q 'listening on 127' "$dir/log" ||
         die "the registry" "$(tail "$dir/log")"
@@ -220,8 +238,11 @@ start_registry() {
 }
 
 stop_registry() {
-    [ -z "$REGISTRY" ] || kill "$REGISTRY"
-    REGISTRY=""
+    local pid
+    for pid in $REGISTRY $NETWORKED; do
+        kill "$pid"
+    done
+    REGISTRY="" NETWORKED=""
 }
 
 # The container image of this repository, for several platforms, from
@@ -360,4 +381,33 @@ run_to() {
     local file=$1
     shift
     "$@" >"$file"
+}
+
+### Who calls the image
+
+# call WORD...: docker, as docker/setup-qemu-action calls it: a step has failed
+# when the exit status isn't 0 and stderr isn't empty; its message is then the
+# last line of stderr.
+call() {
+    local status=0
+    "$DOCKER" "$@" >"$WORK/out" 2>"$WORK/step.err" </dev/null || status=$?
+    if [ "$status" -ne 0 ] && [ -s "$WORK/step.err" ]; then
+        grep . "$WORK/step.err" | tail -n 1 >"$WORK/err"
+        return 1
+    fi
+}
+
+# action IMAGE PLATFORMS [reset]: its calls, in its order; the output `platforms`
+# is in $WORK/platforms.
+action() {
+    local image=$1
+    STATUS=1
+    call version && call info && call pull "$image" && call image inspect "$image" &&
+        call run --rm --privileged "$image" --version &&
+        { [ -z "${3:-}" ] || call run --rm --privileged "$image" --uninstall 'qemu-*'; } &&
+        call run --rm --privileged "$image" --install "$2" &&
+        call run --rm --privileged "$image" || return 0
+    # JSON.parse takes one document and nothing beside it.
+    jq -ers 'if length == 1 then .[0].supported | join(",") else error("more") end' \
+        "$WORK/out" >"$WORK/platforms" 2>"$WORK/err" && STATUS=0
 }
