@@ -5,6 +5,8 @@
 
 # shellcheck source=tests/suites/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/suites/image.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../image.sh"
 
 MOUNT=/proc/sys/fs/binfmt_misc
 STORE=/opt/binfmtctl
@@ -234,6 +236,7 @@ start_registry() {
     REGISTRY=$!
     wait_for "$REGISTRY" grep -q 'listening on 127' "$dir/log" ||
         die "the registry" "$(tail "$dir/log")"
+    # shellcheck disable=SC2034 # for the suites
     AT=$(sed -n 's/.*listening on \(127[0-9.:]*\).*/\1/p' "$dir/log")
 }
 
@@ -243,19 +246,6 @@ stop_registry() {
         kill "$pid"
     done
     REGISTRY="" NETWORKED=""
-}
-
-# The container image of this repository, for several platforms, from
-# packaging/image/build: the file's name. What was built of the same program
-# and the same scripts is used again.
-image_file() {
-    local file=$REPOSITORY/target/image/binfmtctl.oci.tar packaging=$REPOSITORY/packaging/image
-    if [ ! "$file" -nt "$BINARY" ] || find "$packaging" -type f -newer "$file" | grep -q .; then
-        say "      building the image" >&2
-        "$packaging/build" --binary "$BINARY" --no-prove >"$LOG" 2>&1 ||
-            die "build the image" "$(tail -n 20 "$LOG")" >&2
-    fi
-    say "$file"
 }
 
 platforms() {
@@ -408,6 +398,7 @@ action() {
         call run --rm --privileged "$image" --install "$2" &&
         call run --rm --privileged "$image" || return 0
     # JSON.parse takes one document and nothing beside it.
+    # shellcheck disable=SC2034 # for the suites
     jq -ers 'if length == 1 then .[0].supported | join(",") else error("more") end' \
         "$WORK/out" >"$WORK/platforms" 2>"$WORK/err" && STATUS=0
 }
