@@ -171,6 +171,13 @@ impl Host {
         self.sees_init() && has_root_of_init() != Some(false)
     }
 
+    /// Whether kernels of this host's platform may run that one without an
+    /// emulator; whether this one does depends on how it was built, and the CPU.
+    pub fn may_run_natively(&self, platform: &Platform) -> bool {
+        let pair = (self.platform.emulator, platform.emulator);
+        self.platform == platform || matches!(pair, ("x86_64", "i386") | ("aarch64", "arm"))
+    }
+
     /// Debian's name for this architecture, by which releases are pinned.
     pub fn architecture(&self) -> Result<&'static str> {
         architecture_of(self.platform)

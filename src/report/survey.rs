@@ -214,6 +214,11 @@ impl<'a> Survey<'a> {
         self.outcome(target)
             .is_some_and(|outcome| match &outcome.runner {
                 Some(runner) => outcome.runs() && runner.native,
+                // QEMU has no ptrace for what it runs, so this program, where
+                // it runs emulated, can't tell without the list either.
+                None if self.instance.is_none() && self.scope.host.emulated.is_some() => {
+                    outcome.runs() && self.scope.host.may_run_natively(platform)
+                }
                 // Without ptrace there is still the kernel's own list: no
                 // entry that is asked, no emulator.
                 None => {
