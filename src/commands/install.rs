@@ -56,7 +56,11 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         context
             .console
             .note("everything is in place; nothing was changed");
-        return Ok(run.reply(&survey, &plan, Changes::default()));
+        let changes = Changes {
+            outlived: shown,
+            ..Changes::default()
+        };
+        return Ok(run.reply(&survey, &plan, changes));
     }
 
     context.require_rights()?;

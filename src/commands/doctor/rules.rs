@@ -156,7 +156,7 @@ impl Facts {
             enabled: host.enabled,
             platforms: platforms.collect(),
             entries: entries
-                .map(|entry| (entry.clone(), owner(entry, &context.store)))
+                .map(|entry| (entry.clone(), owner(entry, &context.store, &context.host)))
                 .collect(),
             native,
             announces_argv0: context.host.kernel.announces_argv0(),
