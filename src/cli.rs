@@ -67,6 +67,10 @@ pub struct Global {
         default_value = "/etc/binfmt.d/zz-binfmtctl.conf"
     )]
     pub conf: PathBuf,
+    /// From a container, work on the host: enter the mount namespace of PID 1. It takes `docker run
+    /// --privileged --pid=host`. Every path is then the host's
+    #[arg(long, global = true, env = "BINFMTCTL_HOST", value_parser = clap::builder::FalseyValueParser::new())]
+    pub host: bool,
     /// Work on the rules of the current user namespace (Linux 6.7 or later), not on the host's
     #[arg(long, global = true, env = "BINFMTCTL_USERNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub userns: bool,
@@ -141,6 +145,7 @@ pub struct Install {
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,
     /// Where the bytes come from: auto, https, apt, distro, a package file, or a directory with one
+    /// or with its emulators (qemu-<target>)
     #[arg(
         long,
         env = "BINFMTCTL_SOURCE",
@@ -148,6 +153,10 @@ pub struct Install {
         default_value = "auto"
     )]
     pub source: String,
+    /// A directory of emulators (qemu-<target>) that --source auto looks into first, as a container
+    /// image has one; with --host too it is the container's
+    #[arg(long, env = "BINFMTCTL_EMULATORS", value_name = "DIR")]
+    pub emulators: Option<PathBuf>,
     /// A mirror to try first, http or https
     #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
@@ -262,8 +271,8 @@ pub struct Extract {
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
     /// The platform that the emulators are to run on [default: this host's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub host: Option<String>,
+    #[arg(long = "for", value_name = "PLATFORM")]
+    pub runs_on: Option<String>,
     /// The QEMU version [default: the manifest's]
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,

@@ -176,10 +176,12 @@ impl Settings {
             Ok((store, host)) => Ok(Context {
                 host,
                 store,
+                emulators: None,
                 console,
                 mount: mount.unwrap_or(global.mount),
                 conf: global.conf,
                 userns: global.userns,
+                from_container: false,
             }),
             Err(error) => Err((console, error)),
         }

@@ -4,6 +4,9 @@
 //! PID 1's program, not of this one, which may itself run emulated, and not
 //! `uname -m`, which lies under a 32-bit personality.
 
+pub mod confinement;
+pub mod init_mounts;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
@@ -89,6 +92,17 @@ pub enum Init {
     Other(String),
 }
 
+impl Init {
+    /// Whether it starts a whole system, and not the one program of a container.
+    pub fn is_of_system(&self) -> bool {
+        match self {
+            Self::Systemd | Self::OpenRc => true,
+            // "init(Ubuntu)" on WSL.
+            Self::Other(name) => name == "init" || name.starts_with("init("),
+        }
+    }
+}
+
 impl fmt::Display for Init {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -149,6 +163,13 @@ impl Host {
         self.platform == platform || matches!(pair, ("x86_64", "i386") | ("aarch64", "arm"))
     }
 
+    /// Whether the files seen here are those that a boot reads: not in a
+    /// container that is gone by then.
+    pub fn sees_boot(&self) -> bool {
+        let is_system = self.initial_pid_ns || self.init.is_of_system();
+        is_system && has_root_of_init() != Some(false)
+    }
+
     /// Debian's name for this architecture, by which releases are pinned.
     pub fn architecture(&self) -> Result<&'static str> {
         architecture_of(self.platform)
@@ -165,36 +186,39 @@ pub fn architecture_of(platform: &Platform) -> Result<&'static str> {
     })
 }
 
-/// Whether PID 1's mount namespace has the file system with this device
-/// number mounted: then it outlives us. `None` where that can't be seen.
-pub fn init_mounts(device: u64) -> Option<bool> {
+/// Whether PID 1's mount namespace has the binfmt_misc with this device
+/// number, or any, mounted: then it outlives us. `None` where that can't be seen.
+pub fn init_mounts(device: Option<u64>) -> Option<bool> {
     let text = fs::read("/proc/1/mountinfo").ok()?;
     mounts_device(&text, device)
 }
 
-/// Whether this process has PID 1's mounts.
-pub fn in_mount_namespace_of_init() -> bool {
-    let namespace = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt"));
-    match (namespace("self"), namespace("1")) {
-        (Ok(own), Ok(init)) => own.ino() == init.ino() && own.dev() == init.dev(),
-        // What can't be seen can't be entered either.
-        _ => true,
-    }
+/// Whether this mountinfo text lists a binfmt_misc, if need be with this device number.
+fn mounts_device(mountinfo: &[u8], device: Option<u64>) -> Option<bool> {
+    let number = device.map(|device| {
+        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        format!("{major}:{minor}")
+    });
+    let mounts = MountInfos::from_buf_read(mountinfo).ok()?;
+    Some(mounts.into_iter().any(|mount| {
+        mount.fs_type == "binfmt_misc"
+            && number.as_ref().is_none_or(|number| mount.majmin == *number)
+    }))
 }
 
-/// Whether this mountinfo text lists a binfmt_misc with this device number.
-fn mounts_device(mountinfo: &[u8], device: u64) -> Option<bool> {
-    let number = format!(
-        "{}:{}",
-        nix::sys::stat::major(device),
-        nix::sys::stat::minor(device)
-    );
-    let mounts = MountInfos::from_buf_read(mountinfo).ok()?;
-    Some(
-        mounts
-            .into_iter()
-            .any(|mount| mount.fs_type == "binfmt_misc" && mount.majmin == number),
-    )
+/// Whether this process is in that namespace of PID 1's (`mnt`, `user`);
+/// `None` where it can't be seen.
+pub fn shares_with_init(namespace: &str) -> Option<bool> {
+    let id = |process: &str| fs::metadata(format!("/proc/{process}/ns/{namespace}"));
+    let (own, init) = (id("self").ok()?, id("1").ok()?);
+    Some((own.dev(), own.ino()) == (init.dev(), init.ino()))
+}
+
+/// Whether PID 1's root directory is this process's too; `None` where it
+/// can't be seen.
+fn has_root_of_init() -> Option<bool> {
+    let id = |dir: &str| fs::metadata(dir).map(|found| (found.dev(), found.ino()));
+    Some(id("/").ok()? == id("/proc/1/root/").ok()?)
 }
 
 /// The platform whose programs have this ELF header.
@@ -264,14 +288,18 @@ mod tests {
     fn a_held_instance_is_found_by_its_device() {
         let text = b"22 1 0:21 / /proc rw - proc proc rw\n\
             40 22 0:45 / /proc/sys/fs/binfmt_misc rw - binfmt_misc binfmt_misc rw\n";
-        assert_eq!(
-            mounts_device(text, nix::sys::stat::makedev(0, 45)),
-            Some(true)
-        );
-        assert_eq!(
-            mounts_device(text, nix::sys::stat::makedev(0, 21)),
-            Some(false)
-        );
+        let device = |minor| Some(nix::sys::stat::makedev(0, minor));
+        assert_eq!(mounts_device(text, device(45)), Some(true));
+        assert_eq!(mounts_device(text, device(21)), Some(false));
+        assert_eq!(mounts_device(text, None), Some(true));
+        assert_eq!(mounts_device(&text[..36], None), Some(false));
+    }
+
+    #[test]
+    fn a_program_of_a_container_is_no_init_of_a_system() {
+        let other = |name: &str| Init::Other(name.to_owned()).is_of_system();
+        assert!(other("init") && other("init(Ubuntu)") && Init::Systemd.is_of_system());
+        assert!(!other("binfmtctl") && !other("docker-init"));
     }
 
     #[test]
@@ -293,7 +321,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(release: String, mounts in "([0-9:/ a-z-]*\n){0,4}", header: Vec<u8>) {
             Kernel::parse(&release);
-            mounts_device(mounts.as_bytes(), 1);
+            mounts_device(mounts.as_bytes(), Some(1));
             platform_of_header(&header);
         }
     }

@@ -1,6 +1,7 @@
 //! The program: parse, run, print, exit status; nothing else.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anstream::ColorChoice;
 use clap::Parser;
@@ -9,9 +10,10 @@ use clap::error::ErrorKind;
 use binfmtctl::cli::{Cli, Command};
 use binfmtctl::commands::{self, Context, Reply};
 use binfmtctl::dialect;
+use binfmtctl::emulator::directory::Directory;
 use binfmtctl::emulator::store::Store;
 use binfmtctl::error::{Error, Result, Status};
-use binfmtctl::host::Host;
+use binfmtctl::host::{Host, init_mounts};
 use binfmtctl::rehearsal;
 use binfmtctl::report::ErrorReport;
 use binfmtctl::report::console::{self, Console};
@@ -53,6 +55,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Ok(store) => store,
         Err(error) => return (console, Err(error)),
     };
+    let emulators = match enter(&cli) {
+        Ok(emulators) => emulators,
+        Err(error) => return (console, Err(error)),
+    };
     // What is pinned doesn't depend on the host.
     if let Command::Manifest(command) = &cli.command {
         let reply = commands::manifest::run(&store, &console, command);
@@ -65,10 +71,12 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
     let context = Context {
         host,
         store,
+        emulators,
         console,
         mount: cli.global.mount,
         conf: cli.global.conf,
         userns: cli.global.userns,
+        from_container: cli.global.host,
     };
     let reply = match &cli.command {
         Command::Install(args) => commands::install::run(&context, args),
@@ -79,6 +87,19 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
+}
+
+/// Takes this process to where it has to work. What it needs of where it is
+/// now comes along.
+fn enter(cli: &Cli) -> Result<Option<Arc<Directory>>> {
+    let emulators = match &cli.command {
+        Command::Install(args) => args.emulators.as_deref().map(Directory::hold).transpose()?,
+        _ => None,
+    };
+    if cli.global.host {
+        init_mounts::enter_host(cli.global.userns)?;
+    }
+    Ok(emulators.map(Arc::new))
 }
 
 /// Prints the answer, then, as the last line of stderr, what went wrong.

@@ -7,21 +7,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::MsFlags;
-use nix::sched::CloneFlags;
 use nix::sys::statfs::{FsType, statfs};
 
 use super::entry::Entry;
+use super::mount;
 use super::rule::Rule;
 use crate::error::{Error, IoContext, Result, Status};
+use crate::host::confinement::denied;
 use crate::host::{self, Host};
 
 /// Where the kernel wants it mounted.
@@ -57,22 +54,43 @@ impl Instance {
         })
     }
 
-    /// The instance at `dir`, mounted if need be, where PID 1 can see it.
+    /// The instance at `dir`, mounted if need be: in PID 1's mount namespace,
+    /// or where the rules outlive the mount; nowhere else.
     pub fn find_or_mount(dir: &Path, host: &Host) -> Result<Self> {
         if let Some(instance) = Self::find(dir) {
+            if instance.held(host) == Some(false) {
+                // Whoever mounted it here may go. Where that can't be mended
+                // `held` tells it.
+                let _ = mount::beside_init();
+            }
             return Ok(instance);
         }
         if dir != Path::new(DEFAULT_MOUNT) {
             return Err(not_an_instance(dir));
         }
-        if host.initial_pid_ns && !host::in_mount_namespace_of_init() {
-            mount_beside_init(dir)?;
-            if let Some(instance) = Self::find(dir) {
-                return Ok(instance);
-            }
-        }
-        mount(dir)?;
+        mount::mount_to_last(dir, host)?;
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
+    }
+
+    /// Lets [`Instance::find`] find what the host has, in a container that
+    /// hasn't mounted it: for this process, and for no longer than it lives.
+    /// Where the host has none either, nothing is there to be found. Returns
+    /// whether it took that, and the instance outlives this process.
+    pub fn show(dir: &Path, host: &Host) -> Result<bool> {
+        match Self::find(dir) {
+            None if dir == Path::new(DEFAULT_MOUNT) => mount::show(dir, host),
+            _ => Ok(false),
+        }
+    }
+
+    /// Refuses a place where [`Instance::find_or_mount`] would fail, or would
+    /// mount what doesn't last. Nothing is left of the attempt.
+    pub fn require_mountable(dir: &Path, host: &Host) -> Result<()> {
+        match Self::find(dir) {
+            Some(_) => Ok(()),
+            None if dir != Path::new(DEFAULT_MOUNT) => Err(not_an_instance(dir)),
+            None => mount::could_last(dir, host),
+        }
     }
 
     /// The instance of the current user namespace, mounted at `dir` on top of
@@ -93,11 +111,11 @@ impl Instance {
             // It would hide what is there.
             return Err(not_an_instance(dir));
         }
-        match try_mount(dir) {
+        match mount::try_mount(dir) {
             // The kernel doesn't put a file system twice on one place: the
             // topmost mount is this namespace's own instance already.
             Ok(()) | Err(Errno::EBUSY) => {}
-            Err(errno) => return Err(mount_failed(dir, errno)),
+            Err(errno) => return Err(mount::mount_failed(dir, errno)),
         }
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
@@ -105,7 +123,7 @@ impl Instance {
     /// The instance of the current user namespace, mounted at `dir`, wherever
     /// that is, in this mount namespace alone.
     pub fn mount_at(dir: &Path) -> Result<Self> {
-        mount(dir)?;
+        mount::mount(dir)?;
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
     }
 
@@ -119,8 +137,18 @@ impl Instance {
     pub fn held(&self, host: &Host) -> Option<bool> {
         // A container's PID 1 goes with the container.
         match host.initial_pid_ns {
-            true => host::init_mounts(self.device),
+            true => host::init_mounts(Some(self.device)),
             false => None,
+        }
+    }
+
+    /// The same where none can be seen here.
+    pub fn none_held(host: &Host) -> Option<bool> {
+        match (host.initial_user_ns, host.initial_pid_ns) {
+            (true, true) => host::init_mounts(None),
+            (true, false) => None,
+            // The host's isn't this user namespace's.
+            (false, _) => Some(false),
         }
     }
 
@@ -240,16 +268,19 @@ fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A refused write, told by its errno.
 fn refused(path: &Path, error: io::Error) -> Error {
     let attempt = format!("cannot write to {}", path.display());
-    let hint = match error.raw_os_error() {
-        Some(nix::libc::EROFS) => {
-            "/proc/sys is read-only here, as in a container without --privileged; run it on the host, or in a privileged container"
-        }
-        Some(nix::libc::EACCES | nix::libc::EPERM) => {
-            "only root of the user namespace that owns the mount may; run it as root on the host"
-        }
-        _ => "see `dmesg`, and try again",
-    };
-    Error::io(attempt, error).hint(hint)
+    let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    match errno {
+        Errno::EROFS => Error::io(attempt, error).hint(
+            "/proc/sys is read-only here, as in a container without --privileged; run it on the host, or in a privileged container",
+        ),
+        Errno::EACCES | Errno::EPERM => denied(
+            attempt,
+            errno,
+            &[],
+            "only root of the user namespace that owns the mount may; run it as root on the host",
+        ),
+        _ => Error::io(attempt, error).hint("see `dmesg`, and try again"),
+    }
 }
 
 fn not_an_instance(dir: &Path) -> Error {
@@ -263,102 +294,9 @@ fn not_an_instance(dir: &Path) -> Error {
     ))
 }
 
-/// Mounts binfmt_misc in this mount namespace.
-fn mount(dir: &Path) -> Result<()> {
-    try_mount(dir).map_err(|errno| mount_failed(dir, errno))
-}
-
-/// Takes the uppermost mount at `dir` away again, as far as that can be done.
-pub fn unmount(dir: &Path) {
-    // Whoever can't unmount didn't mount.
-    let _ = nix::mount::umount(dir);
-}
-
-/// Mounts it, loading the module if need be.
-fn try_mount(dir: &Path) -> nix::Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let name = Some("binfmt_misc");
-    let once = || nix::mount::mount(name, dir, name, flags, None::<&str>);
-    match once() {
-        // Before Linux 5.18 the directory comes with the module; where the
-        // kernel can't load modules by itself, modprobe sometimes can.
-        Err(Errno::ENODEV | Errno::ENOENT) => {
-            load_module();
-            once()
-        }
-        mounted => mounted,
-    }
-}
-
-fn mount_failed(dir: &Path, errno: Errno) -> Error {
-    let attempt = format!("cannot mount binfmt_misc at {}", dir.display());
-    match errno {
-        Errno::ENODEV | Errno::ENOENT => Error::new(Status::Unsupported, attempt)
-            .because(io::Error::from(errno))
-            .hint("this kernel has no binfmt_misc, or can't load it; try `modprobe binfmt_misc`, or a kernel with CONFIG_BINFMT_MISC"),
-        Errno::EPERM | Errno::EACCES => Error::io(attempt, errno.into())
-            .hint("it takes root with CAP_SYS_ADMIN: run it as root on the host, or in a privileged container"),
-        _ => Error::io(attempt, errno.into()),
-    }
-}
-
-/// Best effort: the mount that follows tells whether it helped.
-fn load_module() {
-    for program in ["/sbin/modprobe", "/usr/sbin/modprobe", "modprobe"] {
-        let ran = Command::new(program)
-            .args(["--quiet", "binfmt_misc"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if ran.is_ok() {
-            return;
-        }
-    }
-}
-
-/// Mounts it in PID 1's mount namespace, from where it spreads, or at least stays.
-fn mount_beside_init(dir: &Path) -> Result<()> {
-    let attempt = || "cannot enter the mount namespace of PID 1".to_owned();
-    let namespace: OwnedFd = File::open("/proc/1/ns/mnt").attempt(attempt)?.into();
-    // A thread may change its mount namespace once it no longer shares its
-    // root and working directory with the others.
-    thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            nix::sched::unshare(CloneFlags::CLONE_FS).attempt(attempt)?;
-            nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).attempt(attempt)?;
-            match Instance::find(dir) {
-                Some(_) => Ok(()),
-                None => mount(dir),
-            }
-        });
-        beside
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(Status::Failed, attempt())))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_without_binfmt_misc_is_told_from_a_missing_right() {
-        let table = [
-            (Errno::ENODEV, Status::Unsupported, "CONFIG_BINFMT_MISC"),
-            (Errno::EPERM, Status::Permission, "CAP_SYS_ADMIN"),
-        ];
-        for (errno, status, advice) in table {
-            let error = mount_failed(Path::new(DEFAULT_MOUNT), errno);
-            assert_eq!(error.status(), status);
-            assert!(
-                error.line().to_string().contains(advice),
-                "{}",
-                error.line()
-            );
-            assert!(error.line().to_string().contains(DEFAULT_MOUNT));
-        }
-    }
 
     #[test]
     fn a_read_only_proc_is_told_from_a_missing_right() {

@@ -6,6 +6,7 @@ pub mod conf;
 pub mod entry;
 pub mod guard;
 pub mod instance;
+pub mod mount;
 pub mod rule;
 pub mod switch;
 

@@ -20,6 +20,8 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Reply> {
     let mut platforms: Vec<&'static Platform> = asked.iter().map(|one| one.platform).collect();
     platforms.sort_by_key(|platform| platform.name);
     platforms.dedup();
+    // What can't be shown isn't claimed.
+    let _ = context.show();
     let deadline = Instant::now() + Duration::from_secs(args.wait.into());
     let (survey, missing) = loop {
         let survey = Survey::of(context.scope(None), &platforms)?;

@@ -27,6 +27,8 @@ use crate::report::{Document, Finding, Level};
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let before = instance::Before::read(&context.mount, &context.host);
+    // What can't be shown isn't claimed.
+    let _ = context.show();
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
     let ctl = Ctl::new(context, &survey);
     let rules = rules::Facts::read(context, &survey, native_platforms(), &ctl);

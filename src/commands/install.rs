@@ -12,6 +12,7 @@ pub mod in_place;
 mod plan;
 mod register;
 mod shelf;
+mod warnings;
 
 use std::path::PathBuf;
 
@@ -21,12 +22,11 @@ use plan::{Plan, Stored};
 use register::Registrar;
 
 use super::{Context, Reply, load_manifest, parse_platforms};
-use crate::binfmt::{Rule, conf};
+use crate::binfmt::{Instance, Rule, conf};
 use crate::cli::Install;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
 use crate::error::{Error, Result, Status};
-use crate::host::Init;
 use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::Probe;
 use crate::report::Action;
@@ -45,6 +45,8 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         request: &request,
     };
 
+    // What can't be shown isn't there yet.
+    let shown = context.show().unwrap_or(false);
     let survey = run.survey()?;
     if args.dry_run {
         return run.dry_run(&survey, pinned, &source);
@@ -71,6 +73,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // What went wrong first is what has to be mended.
     let (plan, mut changes) = done?;
     changes.any |= swept?;
+    changes.outlived |= shown;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -91,6 +94,9 @@ struct Changes {
     not_kept: Option<Error>,
     /// Whether anything was written, or would be.
     any: bool,
+    /// Whether this run mounted binfmt_misc, and found that its rules outlive
+    /// that mount.
+    outlived: bool,
     /// What a dry run saw instead.
     rehearsal: Option<Rehearsal>,
 }
@@ -145,11 +151,15 @@ impl Run<'_> {
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
         // From here on an existing instance is visible, and so are its rules.
+        let is_mounted = Instance::find(&self.context.mount).is_some();
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            outlived: !is_mounted && !self.context.host.sees_boot(),
+            ..Changes::default()
+        };
         let terms = self.terms(&release);
         let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
         let mut registered = plan.rules_in_place();
@@ -190,7 +200,7 @@ impl Run<'_> {
         match &changes.rehearsal {
             Some(rehearsal) => rehearsal.report(&mut document),
             None if self.args.dry_run => {}
-            None => self.warn(survey, &document),
+            None => self.warn(survey, &document, changes.outlived),
         }
         Reply {
             failure: self.failure(survey, plan, changes),
@@ -227,48 +237,6 @@ impl Run<'_> {
                         step.platform.name
                     ))
                 }),
-        }
-    }
-
-    /// Says plainly what doesn't last, and what engines will misunderstand.
-    fn warn(&self, survey: &Survey<'_>, document: &crate::report::Document) {
-        let note = |text: &str| self.context.console.note(text);
-        let (Some(host), Some(platforms)) = (&document.host, &document.platforms) else {
-            return;
-        };
-        let ours = || {
-            platforms
-                .iter()
-                .filter(|p| p.owner == Some(crate::report::Owner::Binfmtctl))
-        };
-        if host.instance == "userns" && ours().next().is_some() {
-            note("these rules are this user namespace's own, and go when it goes");
-        } else if host.held == Some(false) && ours().next().is_some() {
-            note(
-                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
-            );
-        } else if host.held.is_none() && ours().next().is_some() {
-            note(
-                "warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes",
-            );
-        }
-        if host.instance == "host" && !self.args.no_persist && ours().any(|p| !p.persistent) {
-            note(&match self.context.host.init {
-                Init::Systemd => {
-                    "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
-                        .to_owned()
-                }
-                _ => format!(
-                    "warning: nothing on this host applies {} at boot (init system: {}); after a reboot run `binfmtctl install` again",
-                    self.context.conf.display(),
-                    host.init
-                ),
-            });
-        }
-        if arm_is_missing(survey) {
-            note(
-                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
-            );
         }
     }
 }

@@ -9,13 +9,18 @@ pub mod status;
 pub mod uninstall;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use caps::Capability;
 
 use crate::binfmt::Instance;
 use crate::binfmt::instance;
+use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
+use crate::host::confinement::require;
 use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
@@ -30,8 +35,12 @@ pub struct Context {
     pub mount: PathBuf,
     /// Whether to work on the user namespace's own instance.
     pub userns: bool,
+    /// Whether this process came from a container, and is on the host by now.
+    pub from_container: bool,
     /// Our emulators.
     pub store: Store,
+    /// Emulators that somebody else put somewhere, to be looked at first.
+    pub emulators: Option<Arc<Directory>>,
     /// Our conf file.
     pub conf: PathBuf,
     /// How to talk.
@@ -79,6 +88,16 @@ impl Context {
         Instance::find_or_mount(&self.mount, &self.host)
     }
 
+    /// Lets this run see the rules that the host has, in a container that
+    /// hasn't mounted them. Returns whether they were shown by this, and so
+    /// outlive this run.
+    pub fn show(&self) -> Result<bool> {
+        match self.userns {
+            true => Ok(false),
+            false => Instance::show(&self.mount, &self.host),
+        }
+    }
+
     /// Refuses to start what couldn't be finished: here, without rights, or
     /// beside another run.
     pub fn require_rights(&self) -> Result<()> {
@@ -122,23 +141,18 @@ impl Context {
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
             Some(instance) if !self.userns => instance.open_register().map(drop),
-            None if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
+            None if !self.userns => {
+                require_mount_capability()?;
+                Instance::require_mountable(&self.mount, &self.host)
+            }
+            _ if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
             _ => require_mount_capability(),
         }
     }
 }
 
 fn require_mount_capability() -> Result<()> {
-    use caps::{CapSet, Capability};
-    match caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN) {
-        Ok(false) => Err(Error::new(
-            Status::Permission,
-            "this process lacks CAP_SYS_ADMIN, which it takes to mount binfmt_misc",
-        )
-        .hint("run it as root on the host, or in a privileged container")),
-        // Where the capabilities can't be read, the mount will tell.
-        Ok(true) | Err(_) => Ok(()),
-    }
+    require("cannot mount binfmt_misc", &[Capability::CAP_SYS_ADMIN])
 }
 
 /// The manifest to use.

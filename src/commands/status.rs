@@ -10,6 +10,8 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let asked = request.platforms();
+    // What can't be shown isn't claimed.
+    let _ = context.show();
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
     let listed = match args.platforms.is_empty() {
         true => None,

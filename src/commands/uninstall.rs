@@ -16,6 +16,8 @@ use crate::report::{Action, Document};
 pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     let manifest = load_manifest(None)?;
     let asked = parse_platforms(&args.platforms)?.platforms();
+    // Rules that can't be seen would be left.
+    context.show()?;
     let survey = Survey::take(context.scope(&manifest), &asked)?;
     let plan = Plan::new(&survey, args, &asked)?;
     if args.dry_run || plan.is_empty(context, &survey)? {

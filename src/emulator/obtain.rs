@@ -1,5 +1,6 @@
 //! fetch -> verify -> decode -> verify -> store, as one flow.
 //!
+//! Emulators that lie somewhere as they are come first, and are only copied.
 //! Sources hand over verified blocks; workers decode each block once,
 //! whichever emulators lie in it, straight into files that have no name yet;
 //! a finished file is read back, compared with its own digest, and only then
@@ -7,6 +8,8 @@
 //! memory. The threads that touch outside bytes hold no capability.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -16,13 +19,13 @@ use std::thread;
 use caps::CapSet;
 
 use super::decode::decode;
+use super::directory::Directory;
 use super::manifest::{Emulator, Release};
-use super::source::{Failure, Source};
+use super::source::{Failure, Source, Sources};
 use super::store::{Store, program_digest};
 use crate::digest::Digest;
 use crate::durable::Staged;
 use crate::error::{Error, IoContext, Result, Status};
-use crate::platform::Platform;
 
 /// What happens meanwhile, for whoever shows it.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ struct Work<'a> {
 pub fn paths(store: &Store, emulators: &[&Emulator]) -> Vec<PathBuf> {
     emulators
         .iter()
-        .map(|emulator| store.path(&emulator.sha256, &binary(emulator)))
+        .map(|emulator| store.path(&emulator.sha256, &emulator.binary()))
         .collect()
 }
 
@@ -73,13 +76,13 @@ pub fn obtain(
     store: &Store,
     release: &Release,
     emulators: &[&Emulator],
-    sources: &[Box<dyn Source>],
+    sources: &Sources,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let mut work = Vec::new();
     for (emulator, path) in emulators.iter().zip(paths(store, emulators)) {
         if !store.is_sound(&path)? {
-            let staged = store.stage(&emulator.sha256, &binary(emulator), emulator.size)?;
+            let staged = store.stage(&emulator.sha256, &emulator.binary(), emulator.size)?;
             work.push(Work { emulator, staged });
         }
     }
@@ -93,13 +96,13 @@ pub fn extract(
     dir: &Path,
     release: &Release,
     emulators: &[&Emulator],
-    sources: &[Box<dyn Source>],
+    sources: &Sources,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<PathBuf>> {
     let mut work = Vec::new();
     let mut paths = Vec::new();
     for emulator in emulators {
-        let path = dir.join(binary(emulator));
+        let path = dir.join(emulator.binary());
         if program_digest(&path)? != Some(emulator.sha256) {
             let staged = Staged::create(&path)?;
             staged.reserve(emulator.size)?;
@@ -112,37 +115,90 @@ pub fn extract(
 }
 
 /// Fetches, verifies and names what is missing.
-fn deliver(
+fn deliver<'a>(
     release: &Release,
-    work: Vec<Work<'_>>,
-    sources: &[Box<dyn Source>],
+    mut work: Vec<Work<'a>>,
+    sources: &Sources,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
+    let mut failed = None;
+    if let Some(dir) = &sources.emulators {
+        (work, failed) = copy(dir, work, observe)?;
+    }
     if work.is_empty() {
         return Ok(());
     }
-    fetch_and_decode(release, &work, sources, observe)?;
-    for Work { emulator, staged } in work {
-        let path = staged.target().to_owned();
-        verify(emulator, &staged)?;
-        staged.publish(0o755)?;
-        observe(Event::Stored { path: &path });
-    }
-    Ok(())
+    fetch_and_decode(release, &work, &sources.packages, failed, observe)?;
+    work.into_iter().try_for_each(|work| work.finish(observe))
 }
 
-/// The name of an emulator's file.
-fn binary(emulator: &Emulator) -> String {
-    match Platform::by_emulator(&emulator.target) {
-        Some(platform) => platform.binary(),
-        None => format!("qemu-{}", emulator.target),
+/// Copies what the directory has. Returns what it hasn't, and why not.
+fn copy<'a>(
+    dir: &Directory,
+    work: Vec<Work<'a>>,
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(Vec<Work<'a>>, Option<Error>)> {
+    let name = dir.path().display().to_string();
+    let here = work.iter().filter(|work| dir.has(work.emulator));
+    let bytes = here.map(|work| work.emulator.size).sum();
+    if bytes > 0 {
+        let source = &name;
+        observe(Event::Asking { source, bytes });
     }
+    let (mut left, mut failed) = (Vec::new(), None);
+    for work in work {
+        // As with any source: these are outside bytes.
+        let verified = without_capabilities(|| dir.verified(work.emulator));
+        match verified {
+            Ok(file) => {
+                work.fill(file)?;
+                observe(Event::Verified {
+                    bytes: work.emulator.size,
+                });
+                work.finish(observe)?;
+            }
+            Err(error) => {
+                failed = Some(graver(failed, error));
+                left.push(work);
+            }
+        }
+    }
+    if let Some(error) = &failed {
+        let source = &name;
+        observe(Event::SourceFailed { source, error });
+    }
+    Ok((left, failed))
+}
+
+/// Of two sources' errors the one to tell: wrong bytes are graver than no
+/// bytes, and otherwise the last word counts.
+fn graver(before: Option<Error>, error: Error) -> Error {
+    match before {
+        Some(before)
+            if before.status() == Status::Integrity && error.status() != Status::Integrity =>
+        {
+            before
+        }
+        _ => error,
+    }
+}
+
+/// Runs it in a thread of its own, since what a thread has given up is gone.
+fn without_capabilities<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            drop_capabilities();
+            work()
+        });
+        thread.join().unwrap_or_else(|_| Err(panicked("reading")))
+    })
 }
 
 fn fetch_and_decode(
     release: &Release,
     work: &[Work<'_>],
     sources: &[Box<dyn Source>],
+    failed: Option<Error>,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let workers = thread::available_parallelism()
@@ -174,6 +230,7 @@ fn fetch_and_decode(
             release,
             &mut missing,
             sources,
+            failed,
             observe,
             &mut move |index, bytes| {
                 // Nobody receives any more: a decoder failed, and its error is
@@ -196,10 +253,10 @@ fn fetch(
     release: &Release,
     missing: &mut BTreeSet<usize>,
     sources: &[Box<dyn Source>],
+    mut failed: Option<Error>,
     observe: &(dyn Fn(Event<'_>) + Sync),
     deliver: &mut (dyn FnMut(usize, Vec<u8>) -> Result<()> + Send),
 ) -> Result<()> {
-    let mut worst: Option<Error> = None;
     for source in sources {
         let wanted: Vec<usize> = missing.iter().copied().collect();
         let name = source.name();
@@ -237,19 +294,11 @@ fn fetch(
                     source: &name,
                     error: &error,
                 });
-                // Wrong bytes are graver than no bytes, and the last word.
-                let graver = error.status() == Status::Integrity;
-                if graver
-                    || worst
-                        .as_ref()
-                        .is_none_or(|w| w.status() != Status::Integrity)
-                {
-                    worst = Some(error);
-                }
+                failed = Some(graver(failed, error));
             }
         }
     }
-    Err(worst.unwrap_or_else(|| {
+    Err(failed.unwrap_or_else(|| {
         Error::new(
             Status::Unreachable,
             format!("there is no source for {}", release.file),
@@ -287,6 +336,23 @@ fn decode_all(
 }
 
 impl Work<'_> {
+    /// Writes the whole emulator down.
+    fn fill(&self, from: File) -> Result<()> {
+        let mut to = self.staged.file();
+        std::io::copy(&mut from.take(self.emulator.size), &mut to)
+            .map(drop)
+            .attempt(|| format!("cannot write {}", self.staged.target().display()))
+    }
+
+    /// Gives the emulator its name, once its bytes on the disk are the right ones.
+    fn finish(self, observe: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+        let path = self.staged.target().to_owned();
+        verify(self.emulator, &self.staged)?;
+        self.staged.publish(0o755)?;
+        observe(Event::Stored { path: &path });
+        Ok(())
+    }
+
     /// Writes down the part of `decoded`, which starts at `from` in the
     /// stream, that belongs to this emulator.
     fn take(&self, from: u64, decoded: &[u8]) -> Result<()> {
@@ -310,7 +376,7 @@ impl Work<'_> {
 /// Compares the bytes that are on the disk with the emulator's digest.
 fn verify(emulator: &Emulator, staged: &Staged) -> Result<()> {
     let path = staged.target().display();
-    let file = std::fs::File::open(staged.path()).attempt(|| format!("cannot read {path}"))?;
+    let file = File::open(staged.path()).attempt(|| format!("cannot read {path}"))?;
     let (found, _) = Digest::of_reader(file).attempt(|| format!("cannot read {path}"))?;
     if found == emulator.sha256 {
         return Ok(());

@@ -38,6 +38,9 @@ fn lines(platform: &PlatformReport) -> Vec<(&'static str, String)> {
     let after_boot = (platform.runs != Runs::Native && platform.handler.is_some()).then(|| {
         match &platform.boot {
             Some(boot) => format!("registered again by {}, from {}", boot.unit, boot.file),
+            None if platform.persistent.is_none() => {
+                "unknown: not to be seen from a container".to_owned()
+            }
             None => {
                 "not this rule: nothing registers it, or a newer one takes its place".to_owned()
             }

@@ -75,7 +75,8 @@ pub struct HostReport {
     pub init: String,
     /// Whose rules these are: `host`, or `userns` for a user namespace's own.
     pub instance: &'static str,
-    /// Whether binfmt_misc is mounted where it was looked for.
+    /// Whether binfmt_misc is mounted where it was looked for; in a container,
+    /// whether it could be seen.
     pub mounted: bool,
     /// Whether it is switched on as a whole.
     pub enabled: bool,
@@ -218,8 +219,9 @@ pub struct PlatformReport {
     pub in_front: Vec<String>,
     /// Other entries that match too, in the kernel's order.
     pub shadowed: Vec<String>,
-    /// Whether it runs again after a reboot.
-    pub persistent: bool,
+    /// Whether it runs again after a reboot; null in a container, where the
+    /// files that a boot reads can't be seen.
+    pub persistent: Option<bool>,
     /// What brings its rule back then; null where it needs none, or nothing does.
     pub boot: Option<BootReport>,
     /// What this run did with it.

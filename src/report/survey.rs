@@ -370,9 +370,10 @@ impl<'a> Survey<'a> {
     }
 
     fn held(&self) -> Option<bool> {
-        self.instance
-            .as_ref()
-            .map_or(Some(false), |instance| instance.held(self.scope.host))
+        match &self.instance {
+            Some(instance) => instance.held(self.scope.host),
+            None => Instance::none_held(self.scope.host),
+        }
     }
 
     /// Whether the entries are the host's. A user namespace sees those where
@@ -463,7 +464,7 @@ impl<'a> Survey<'a> {
                 .filter(|entry| winner.is_some_and(|winner| winner.name != entry.name))
                 .map(|entry| entry.name.clone())
                 .collect(),
-            persistent: native || source.is_some(),
+            persistent: (native || self.scope.host.sees_boot()).then(|| native || source.is_some()),
             boot: source.map(|source| BootReport {
                 file: source.file.display().to_string(),
                 unit: source.unit,

@@ -222,8 +222,9 @@ fn row(platform: &PlatformReport, lifetime: &str, acted: bool) -> Vec<String> {
     };
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),
-        (Runs::Emulated, true) => ("emulated", "yes"),
-        (Runs::Emulated, false) => ("emulated", lifetime),
+        (Runs::Emulated, Some(true)) => ("emulated", "yes"),
+        (Runs::Emulated, Some(false)) => ("emulated", lifetime),
+        (Runs::Emulated, None) => ("emulated", "unknown"),
         (Runs::No, _) => ("no", "-"),
     };
     let mut row = vec![
@@ -285,7 +286,7 @@ mod tests {
             bytes: None,
             in_front: Vec::new(),
             shadowed: Vec::new(),
-            persistent: false,
+            persistent: Some(false),
             boot: None,
             action: None,
             rehearsal: None,

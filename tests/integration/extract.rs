@@ -79,13 +79,13 @@ fn another_hosts_emulators_come_from_that_hosts_package() {
     let own = format!("host = \"{}\"", host().debian.expect("a packaged host"));
     let text = fs::read_to_string(&pinned.manifest).unwrap();
     fs::write(&pinned.manifest, text.replace(&own, "host = \"s390x\"")).unwrap();
-    extract(&world, &pinned, "--host linux/s390x").assert_exit(0);
+    extract(&world, &pinned, "--for linux/s390x").assert_exit(0);
     let file = world.path("to/qemu-x86_64");
     assert_eq!(fs::read(file).unwrap(), b"x86_64 on s390x");
     extract(&world, &pinned, "")
         .assert_exit(5)
         .assert_says(&["no QEMU 9.9.9 for"]);
-    extract(&world, &pinned, "--host s390x arm64")
+    extract(&world, &pinned, "--for s390x arm64")
         .assert_exit(5)
         .assert_says(&["no emulator of linux/arm64 for linux/s390x hosts"]);
 }
@@ -109,10 +109,10 @@ fn what_isnt_pinned_or_isnt_a_host_is_refused() {
     let pinned = world.pin("riscv64", b"an emulator");
     for (line, status, words) in [
         ("--source distro", 2, "only pinned emulators"),
-        ("--host all", 2, "--host all"),
-        ("--host vax", 2, "unknown platform 'vax'"),
+        ("--for all", 2, "--for all"),
+        ("--for vax", 2, "unknown platform 'vax'"),
         (
-            "--host alpha",
+            "--for alpha",
             5,
             "no QEMU is packaged for linux/alpha hosts",
         ),

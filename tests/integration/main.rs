@@ -16,6 +16,7 @@ mod again;
 mod arguments;
 mod boot;
 mod check;
+mod container;
 mod dialect;
 mod doctor;
 mod doctor_host;

@@ -34,6 +34,7 @@ pub struct Ctl {
     /// Whether this is root already.
     root: bool,
     userns: bool,
+    from_container: bool,
     mount: String,
     prefix: String,
     conf: String,
@@ -63,6 +64,7 @@ impl Ctl {
             has_instances: host.kernel.has_instances(),
             root: nix::unistd::geteuid().is_root(),
             userns: context.userns || reach == Reach::Namespace,
+            from_container: context.from_container,
             mount: given("--mount", &context.mount, DEFAULT_MOUNT),
             prefix: given("--prefix", context.store.prefix(), DEFAULT_PREFIX),
             conf: given("--conf", &context.conf, DEFAULT_CONF),
@@ -136,6 +138,7 @@ impl Ctl {
     }
 
     fn line(&self, words: &str) -> String {
+        let host = if self.from_container { " --host" } else { "" };
         let userns = if self.userns { " --userns" } else { "" };
         let Self {
             mount,
@@ -143,7 +146,7 @@ impl Ctl {
             conf,
             ..
         } = self;
-        format!("binfmtctl {words}{userns}{mount}{prefix}{conf}")
+        format!("binfmtctl {words}{host}{userns}{mount}{prefix}{conf}")
     }
 }
 
@@ -156,6 +159,7 @@ impl Ctl {
             has_instances: true,
             root: false,
             userns: false,
+            from_container: false,
             mount: String::new(),
             prefix: String::new(),
             conf: String::new(),
@@ -205,6 +209,18 @@ mod tests {
         for (command, expected) in table {
             assert_eq!(command.as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn from_a_container_they_lead_to_the_host_again() {
+        let ctl = Ctl {
+            from_container: true,
+            ..Ctl::plain()
+        };
+        assert_eq!(
+            ctl.change("install arm").as_deref(),
+            Some("binfmtctl install arm --host")
+        );
     }
 
     #[test]

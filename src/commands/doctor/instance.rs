@@ -46,6 +46,8 @@ pub struct Before {
     mount: PathBuf,
     module: Module,
     top: Top,
+    /// Whether the host's mounts are others than these.
+    from_container: bool,
 }
 
 impl Before {
@@ -62,6 +64,7 @@ impl Before {
             mount: mount.to_owned(),
             module,
             top: top(&mountinfo, mount),
+            from_container: host.initial_user_ns && !host.sees_boot(),
         }
     }
 }
@@ -209,7 +212,16 @@ fn check_mount(facts: &Facts, ctl: &Ctl) -> Finding {
                 .seen_in(AUTOFS)
                 .mend_if(ctl.is_outside().then_some(restart))
         }
+        (Top::Nothing, true) if facts.before.from_container => Finding::ok(
+            ID,
+            "binfmt_misc isn't mounted in this container, but outside; doctor has mounted it for itself",
+        ),
         (_, true) => Finding::ok(ID, format!("binfmt_misc is mounted at {place}")),
+        (Top::Nothing, false) if facts.before.from_container => Finding::warning(
+            ID,
+            "binfmt_misc isn't mounted in this container, so the host's rules can't be seen: run it on the host, or use --host in a container started with `--privileged --pid=host`",
+        )
+        .seen_in("/proc/self/mountinfo"),
         (Top::Other(kind), false) => finding(format!(
             "at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"
         ))

@@ -9,7 +9,7 @@ use crate::durable;
 use crate::emulator::lock::lock as pin;
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
-use crate::emulator::source::{Apt, AptHost, Choice, Source, candidates};
+use crate::emulator::source::{Apt, AptHost, Choice, Sources, candidates};
 use crate::emulator::store::Store;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
@@ -35,6 +35,7 @@ impl Run<'_> {
                     pinned,
                     self.args.mirror.as_deref(),
                     &self.apt(store),
+                    self.context.emulators.as_ref(),
                 )?;
                 match self.obtain(store, plan, pinned, &sources) {
                     Ok(()) => return Ok(pinned.clone()),
@@ -72,7 +73,7 @@ impl Run<'_> {
                 let release = pin(&package.path, Vec::new(), None)?;
                 let file = Choice::Path(package.path.clone());
                 let plan = self.plan(survey, &release);
-                let sources = candidates(&file, &release, None, &apt)?;
+                let sources = candidates(&file, &release, None, &apt, None)?;
                 self.obtain(store, &plan, &release, &sources)?;
                 self.context.console.note(&format!(
                     "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
@@ -115,7 +116,7 @@ impl Run<'_> {
         store: &Store,
         plan: &Plan,
         release: &Release,
-        sources: &[Box<dyn Source>],
+        sources: &Sources,
     ) -> Result<()> {
         let is_own = store.prefix() == self.context.store.prefix();
         let mut emulators = Vec::new();

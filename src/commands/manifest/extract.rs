@@ -43,13 +43,19 @@ pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let source = pinned_source(&args.source)?;
-    let host = match &args.host {
+    let host = match &args.runs_on {
         Some(name) => one_platform(name)?,
         None => Host::read()?.platform,
     };
     let release = manifest.release(architecture_of(host)?, args.qemu.as_deref())?;
     let emulators = choose(&request, host, release)?;
-    let sources = candidates(&source, release, args.mirror.as_deref(), &Apt::pinned())?;
+    let sources = candidates(
+        &source,
+        release,
+        args.mirror.as_deref(),
+        &Apt::pinned(),
+        None,
+    )?;
     let observe = |event: obtain::Event<'_>| console.progress(event);
     let paths = obtain::extract(&args.to, release, &emulators, &sources, &observe)?;
     let written = emulators.iter().zip(&paths).map(written).collect();
@@ -103,7 +109,7 @@ fn one_platform(name: &str) -> Result<&'static Platform> {
         Request::Named(platforms) if platforms.len() == 1 => Ok(platforms[0]),
         _ => Err(Error::new(
             Status::Usage,
-            format!("--host {name}: that isn't one platform"),
+            format!("--for {name}: that isn't one platform"),
         )),
     }
 }

@@ -111,6 +111,13 @@ pub struct Emulator {
     pub sha256: Digest,
 }
 
+impl Emulator {
+    /// The name of its file, `qemu-aarch64`.
+    pub fn binary(&self) -> String {
+        format!("qemu-{}", self.target)
+    }
+}
+
 impl Manifest {
     /// The manifest that is compiled in.
     pub fn builtin() -> Result<Self> {

@@ -1,5 +1,5 @@
 //! Where the blocks of a pinned artifact come from: a URL, the host's apt, or
-//! a file that somebody carried in.
+//! a file that somebody carried in; or its emulators as they are.
 //!
 //! A source is trusted with nothing. Every block is compared with its digest
 //! in `hand_over`, the only way out of this module, before anybody sees it.
@@ -20,9 +20,11 @@ pub use client::{Client, Settings};
 pub use file::FileSource;
 pub use https::Https;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::directory::Directory;
 use super::manifest::Release;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
@@ -109,7 +111,7 @@ pub enum Choice {
     Apt,
     /// The distribution's own package, through the host's apt.
     Distro,
-    /// A package file, or a directory that holds it.
+    /// A package file, or a directory that holds it or its emulators.
     Path(PathBuf),
 }
 
@@ -140,20 +142,42 @@ impl FromStr for Choice {
     }
 }
 
-/// The sources of a choice in the order to try: the mirror, the manifest's
-/// URLs, the host's apt; or the file alone. [`Choice::Distro`] has none, since
-/// its package isn't the pinned one: see [`Apt::distro_candidates`].
+/// Where a release's emulators may be had, in the order to try.
+#[derive(Default)]
+pub struct Sources {
+    /// Emulators as they are.
+    pub emulators: Option<Arc<Directory>>,
+    /// The package that they lie in.
+    pub packages: Vec<Box<dyn Source>>,
+}
+
+impl Sources {
+    fn packages(packages: Vec<Box<dyn Source>>) -> Self {
+        Self {
+            emulators: None,
+            packages,
+        }
+    }
+}
+
+/// The sources of a choice: emulators that are at hand, the mirror, the
+/// manifest's URLs, the host's apt; or the file alone. [`Choice::Distro`] has
+/// none, since its package isn't the pinned one: see [`Apt::distro_candidates`].
 pub fn candidates(
     choice: &Choice,
     release: &Release,
     mirror: Option<&str>,
     apt: &Apt,
-) -> Result<Vec<Box<dyn Source>>> {
+    at_hand: Option<&Arc<Directory>>,
+) -> Result<Sources> {
     match choice {
         Choice::Auto => {
-            let mut sources = urls(release, mirror)?;
-            sources.push(Box::new(apt.clone()));
-            Ok(sources)
+            let mut packages = urls(release, mirror)?;
+            packages.push(Box::new(apt.clone()));
+            Ok(Sources {
+                emulators: at_hand.cloned(),
+                packages,
+            })
         }
         Choice::Https => {
             let sources = urls(release, mirror)?;
@@ -162,14 +186,37 @@ pub fn candidates(
                 return Err(Error::new(Status::Unreachable, what)
                     .hint("name a mirror with --mirror, or another --source"));
             }
-            Ok(sources)
+            Ok(Sources::packages(sources))
         }
-        Choice::Apt => Ok(vec![Box::new(apt.clone())]),
-        Choice::Distro => Ok(Vec::new()),
-        Choice::Path(path) if path.is_dir() => {
-            Ok(vec![Box::new(FileSource::in_dir(path, release)?)])
+        Choice::Apt => Ok(Sources::packages(vec![Box::new(apt.clone())])),
+        Choice::Distro => Ok(Sources::default()),
+        Choice::Path(path) if path.is_dir() => in_dir(path, release),
+        Choice::Path(path) => Ok(Sources::packages(vec![Box::new(FileSource::open(path)?)])),
+    }
+}
+
+/// The package in a directory, its emulators, or both.
+fn in_dir(dir: &Path, release: &Release) -> Result<Sources> {
+    let emulators = Directory::hold(dir)?;
+    let package = FileSource::in_dir(dir, release)?;
+    match (package, emulators.has_any(release)) {
+        (None, false) => {
+            let [name, apt_name] = FileSource::names(release);
+            let dir = dir.display();
+            Err(Error::new(
+                Status::Unreachable,
+                format!(
+                    "{dir} holds neither {name}, nor {apt_name}, nor an emulator of it (qemu-<target>)"
+                ),
+            ))
         }
-        Choice::Path(path) => Ok(vec![Box::new(FileSource::open(path)?)]),
+        (package, loose) => Ok(Sources {
+            emulators: loose.then(|| Arc::new(emulators)),
+            packages: package
+                .into_iter()
+                .map(|p| Box::new(p) as Box<dyn Source>)
+                .collect(),
+        }),
     }
 }
 
@@ -254,8 +301,9 @@ pub(crate) mod tests {
     }
 
     fn names(choice: &Choice, mirror: Option<&str>) -> Vec<String> {
-        let sources = candidates(choice, &release(b"", []), mirror, &Apt::pinned()).unwrap();
-        sources.iter().map(|source| source.name()).collect()
+        let sources = candidates(choice, &release(b"", []), mirror, &Apt::pinned(), None).unwrap();
+        let packages = sources.packages.iter();
+        packages.map(|source| source.name()).collect()
     }
 
     #[test]
@@ -279,6 +327,57 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn emulators_at_hand_come_before_the_network_and_only_where_nothing_was_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let at_hand = Arc::new(Directory::hold(dir.path()).unwrap());
+        let has = |choice| {
+            let sources = candidates(
+                &choice,
+                &release(b"", []),
+                None,
+                &Apt::pinned(),
+                Some(&at_hand),
+            )
+            .unwrap();
+            sources.emulators.is_some()
+        };
+        assert!(has(Choice::Auto));
+        assert!(!has(Choice::Https) && !has(Choice::Apt));
+    }
+
+    #[test]
+    fn a_directory_holds_the_package_its_emulators_or_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut release = release(b"", []);
+        release.emulators.push(crate::emulator::manifest::Emulator {
+            target: "arm".into(),
+            offset: 0,
+            size: 0,
+            sha256: Digest::of(b""),
+        });
+        let look = || {
+            let choice = Choice::Path(dir.path().into());
+            let sources = candidates(&choice, &release, None, &Apt::pinned(), None)?;
+            Ok::<_, Error>((sources.emulators.is_some(), sources.packages.len()))
+        };
+        let error = look().unwrap_err();
+        assert_eq!(error.status(), Status::Unreachable);
+        for name in [
+            "qemu-user_10.0.13",
+            "qemu-user_1%3a10.0.13",
+            "qemu-<target>",
+        ] {
+            assert!(error.reason().contains(name), "{error}");
+        }
+        std::fs::write(dir.path().join("qemu-arm"), b"").unwrap();
+        assert_eq!(look().unwrap(), (true, 0));
+        std::fs::write(dir.path().join(&release.file), b"").unwrap();
+        assert_eq!(look().unwrap(), (true, 1));
+        std::fs::remove_file(dir.path().join("qemu-arm")).unwrap();
+        assert_eq!(look().unwrap(), (false, 1));
+    }
+
+    #[test]
     fn a_mirror_is_a_web_address() {
         for mirror in [
             "ftp://mirror.example",
@@ -291,6 +390,7 @@ pub(crate) mod tests {
                 &release(b"", []),
                 Some(mirror),
                 &Apt::pinned(),
+                None,
             )
             .err()
             .unwrap();
@@ -303,7 +403,7 @@ pub(crate) mod tests {
     fn https_without_any_url_says_so() {
         let mut release = release(b"", []);
         release.urls.clear();
-        let error = candidates(&Choice::Https, &release, None, &Apt::pinned())
+        let error = candidates(&Choice::Https, &release, None, &Apt::pinned(), None)
             .err()
             .unwrap();
         assert!(error.line().to_string().contains("--mirror"), "{error}");

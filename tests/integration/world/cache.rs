@@ -103,6 +103,7 @@ pub fn emulators() -> &'static Path {
             &release,
             None,
             &Apt::of(AptHost::default()),
+            None,
         )
         .expect("the package");
         obtain::obtain(&store, &release, &emulators, &sources, &|_| {}).expect("its emulators");

@@ -52,6 +52,7 @@ fn facts(report: HostReport) -> Facts {
             mount: PathBuf::from("/m m"),
             module: Module::Present,
             top: Top::Instance,
+            from_container: false,
         },
         report,
         has_instances: true,
@@ -80,6 +81,18 @@ fn an_automount_is_told_from_a_missing_mount() {
         facts.asked_runs = asked_runs;
         let finding = check_mount(&facts, &Ctl::plain());
         assert_eq!(finding.level, level, "{finding:?}");
+    }
+}
+
+#[test]
+fn a_container_without_the_mount_is_no_broken_host() {
+    for (mounted, level) in [(true, Level::Ok), (false, Level::Warning)] {
+        let mut facts = facts(host(mounted, None, "host"));
+        facts.before.top = Top::Nothing;
+        facts.before.from_container = true;
+        let finding = check_mount(&facts, &Ctl::plain());
+        assert_eq!(finding.level, level);
+        assert!(finding.what.contains("this container"), "{finding:?}");
     }
 }
 

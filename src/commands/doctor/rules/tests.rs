@@ -52,7 +52,7 @@ fn emulated(name: &str) -> PlatformFacts {
             bytes: None,
             in_front: Vec::new(),
             shadowed: Vec::new(),
-            persistent: true,
+            persistent: Some(true),
             boot: None,
             action: None,
             rehearsal: None,

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::binfmt::Instance;
-use crate::binfmt::instance::{self, DEFAULT_MOUNT};
+use crate::binfmt::instance::DEFAULT_MOUNT;
+use crate::binfmt::mount::unmount;
 use crate::commands::Context;
-use crate::host::in_mount_namespace_of_init;
 
 /// The instance in sight.
 pub(super) struct Sight {
@@ -27,20 +27,17 @@ impl Sight {
             return nothing;
         }
         let usual = dir == Path::new(DEFAULT_MOUNT);
-        let host = &context.host;
-        let mounted = match (host.initial_user_ns, usual) {
+        let own = || Instance::mount_at(dir).map(|_| Some(dir.clone()));
+        let mounted = match (context.host.initial_user_ns, usual) {
             // A mount in a user namespace hides the host's rules from it.
             (false, true) => return nothing,
             (false, false) if !(changes && context.userns) => return nothing,
-            // On the host itself an install mounts it to stay.
-            (true, true) if host.initial_pid_ns && in_mount_namespace_of_init() => return nothing,
-            (true, true) if changes => Instance::find_or_mount(dir, host),
-            _ => Instance::mount_at(dir),
+            // What a change mounts there lasts, or isn't mounted.
+            (true, true) => context.show().map(|_| None),
+            _ => own(),
         };
         match mounted {
-            Ok(_) => Self {
-                own: Some(dir.clone()),
-            },
+            Ok(own) => Self { own },
             Err(error) => {
                 if !changes {
                     let why = error.reason();
@@ -56,7 +53,7 @@ impl Sight {
     /// Gives up what only this run holds, and looks again.
     pub fn renew(&mut self) {
         if let Some(dir) = self.own.take() {
-            instance::unmount(&dir);
+            unmount(&dir);
             if Instance::mount_at(&dir).is_ok() {
                 self.own = Some(dir);
             }
@@ -67,7 +64,7 @@ impl Sight {
 impl Drop for Sight {
     fn drop(&mut self) {
         if let Some(dir) = &self.own {
-            instance::unmount(dir);
+            unmount(dir);
         }
     }
 }
