@@ -71,6 +71,15 @@ close() {
     exit $((FAILED > 0))
 }
 
+# For the trap of a suite that leaves nothing but $WORK, and has stdout as 3.
+clean_up() {
+    local status=$?
+    trap - EXIT
+    exec >&3 # the trap may have struck inside a redirection
+    rm -rf --one-file-system "$WORK"
+    close "$status"
+}
+
 require_root() {
     [ "$(id -u)" -eq 0 ] || {
         skip "$1" "needs root"
