@@ -7,6 +7,7 @@
 pub mod confinement;
 pub mod init_mounts;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
@@ -97,8 +98,10 @@ impl Init {
     pub fn is_of_system(&self) -> bool {
         match self {
             Self::Systemd | Self::OpenRc => true,
-            // "init(Ubuntu)" on WSL.
-            Self::Other(name) => name == "init" || name.starts_with("init("),
+            // "init(Ubuntu)" on WSL; systemd's directory isn't seen from a container.
+            Self::Other(name) => {
+                ["init", "systemd"].contains(&name.as_str()) || name.starts_with("init(")
+            }
         }
     }
 }
@@ -156,11 +159,23 @@ impl Host {
         })
     }
 
+    /// Whether PID 1 here is that of a system, and not a container's program.
+    /// On WSL, and on nodes that are containers, it isn't the first one's.
+    pub fn sees_init(&self) -> bool {
+        self.initial_pid_ns || self.init.is_of_system()
+    }
+
     /// Whether the files seen here are those that a boot reads: not in a
     /// container that is gone by then.
     pub fn sees_boot(&self) -> bool {
-        let is_system = self.initial_pid_ns || self.init.is_of_system();
-        is_system && has_root_of_init() != Some(false)
+        self.sees_init() && has_root_of_init() != Some(false)
+    }
+
+    /// Whether kernels of this host's platform may run that one without an
+    /// emulator; whether this one does depends on how it was built, and the CPU.
+    pub fn may_run_natively(&self, platform: &Platform) -> bool {
+        let pair = (self.platform.emulator, platform.emulator);
+        self.platform == platform || matches!(pair, ("x86_64", "i386") | ("aarch64", "arm"))
     }
 
     /// Debian's name for this architecture, by which releases are pinned.
@@ -201,32 +216,24 @@ fn mounts_device(mountinfo: &[u8], device: Option<u64>) -> Option<bool> {
 
 /// Whether this process is in that namespace of PID 1's (`mnt`, `user`);
 /// `None` where it can't be seen.
-pub fn shares_with_init(namespace: &str) -> Option<bool> {
+fn shares_with_init(namespace: &str) -> Option<bool> {
     let id = |process: &str| fs::metadata(format!("/proc/{process}/ns/{namespace}"));
     let (own, init) = (id("self").ok()?, id("1").ok()?);
     Some((own.dev(), own.ino()) == (init.dev(), init.ino()))
 }
 
-/// Whether this process is in PID 1's mount namespace; `None` where it can't
-/// be seen. Its link takes rights over PID 1, which root lacks where PID 1 has
-/// a capability more; its mounts don't.
-pub fn shares_mounts_with_init() -> Option<bool> {
-    shares_with_init("mnt").or_else(|| {
-        let mounts = |process: &str| fs::read(format!("/proc/{process}/mountinfo")).ok();
-        share_a_mount(&mounts("self")?, &mounts("1")?)
-    })
+/// Whether this process has PID 1's mounts; `None` where that can't be seen.
+pub fn has_mounts_of_init() -> Option<bool> {
+    // Who may not look into PID 1 may still read the list of its mounts.
+    let listed = |process: &str| mount_ids(&fs::read(format!("/proc/{process}/mountinfo")).ok()?);
+    shares_with_init("mnt").or_else(|| Some(!listed("self")?.is_disjoint(&listed("1")?)))
 }
 
-/// Whether these mountinfo texts are of one namespace: a mount is in one alone,
-/// and no two have the same number at a time. `None` where one lists nothing.
-fn share_a_mount(own: &[u8], other: &[u8]) -> Option<bool> {
-    let ids = |text| -> Option<Vec<i32>> {
-        let mounts = MountInfos::from_buf_read(text).ok()?;
-        let ids: Vec<i32> = mounts.into_iter().map(|mount| mount.mnt_id).collect();
-        (!ids.is_empty()).then_some(ids)
-    };
-    let (own, other) = (ids(own)?, ids(other)?);
-    Some(own.iter().any(|id| other.contains(id)))
+/// The numbers of the mounts in this mountinfo text. No two mounts on a system
+/// have the same.
+fn mount_ids(mountinfo: &[u8]) -> Option<BTreeSet<i32>> {
+    let mounts = MountInfos::from_buf_read(mountinfo).ok()?;
+    Some(mounts.into_iter().map(|mount| mount.mnt_id).collect())
 }
 
 /// Whether PID 1's root directory is this process's too; `None` where it
@@ -311,21 +318,25 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_are_in_one_namespace_where_they_have_a_mount_in_common() {
-        let host = b"22 27 0:21 / /proc rw - proc proc rw\n27 1 8:1 / / rw - ext4 /dev/vda rw\n";
-        let chroot = b"22 27 0:21 / /proc rw - proc proc rw\n";
-        let container =
-            b"90 91 0:21 / /proc rw - proc proc rw\n91 80 8:1 / / rw - ext4 /dev/vda rw\n";
-        assert_eq!(share_a_mount(host, host), Some(true));
-        assert_eq!(share_a_mount(chroot, host), Some(true));
-        assert_eq!(share_a_mount(container, host), Some(false));
-        assert_eq!(share_a_mount(b"", host), None);
+    fn the_same_mounts_have_the_same_numbers() {
+        let ids = |text: &str| mount_ids(text.as_bytes()).unwrap();
+        let one = ids("22 1 0:21 / /proc rw - proc proc rw\n40 22 0:45 / /m rw - tmpfs none rw\n");
+        let other = ids("41 1 0:21 / /proc rw - proc proc rw\n");
+        assert_eq!(one, BTreeSet::from([22, 40]));
+        assert!(one.is_disjoint(&other));
+        let own = has_mounts_of_init();
+        assert!(own.is_some() || fs::read("/proc/1/mountinfo").is_err());
     }
 
     #[test]
     fn a_program_of_a_container_is_no_init_of_a_system() {
         let other = |name: &str| Init::Other(name.to_owned()).is_of_system();
-        assert!(other("init") && other("init(Ubuntu)") && Init::Systemd.is_of_system());
+        assert!(
+            other("init")
+                && other("systemd")
+                && other("init(Ubuntu)")
+                && Init::Systemd.is_of_system()
+        );
         assert!(!other("binfmtctl") && !other("docker-init"));
     }
 
@@ -349,6 +360,7 @@ mod tests {
         fn no_text_makes_it_panic(release: String, mounts in "([0-9:/ a-z-]*\n){0,4}", header: Vec<u8>) {
             Kernel::parse(&release);
             mounts_device(mounts.as_bytes(), Some(1));
+            mount_ids(mounts.as_bytes());
             platform_of_header(&header);
         }
     }

@@ -84,7 +84,7 @@ binary() {
         realpath "$1"
         return
     fi
-    (cd "$REPOSITORY" && cargo build --release --locked) >&2
+    (cd "$REPOSITORY" && cargo build --release --locked) >&2 || return
     local triple
     triple=$(rustc -vV | sed -n 's/^host: //p')
     say "$REPOSITORY/target/$triple/release/binfmtctl"
