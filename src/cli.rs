@@ -134,13 +134,9 @@ pub struct ManifestFile {
     pub manifest: Option<PathBuf>,
 }
 
-/// `install`.
+/// Which pinned emulators to get, and where from.
 #[derive(Debug, Args)]
-pub struct Install {
-    /// Platforms (arm64, linux/arm/v7, riscv64, ...), all-targets for everything that QEMU runs;
-    /// none: every platform that container engines know and this host can't run natively
-    #[arg(value_name = "PLATFORM")]
-    pub platforms: Vec<String>,
+pub struct Fetch {
     /// The QEMU version [default: the manifest's]
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,
@@ -153,16 +149,28 @@ pub struct Install {
         default_value = "auto"
     )]
     pub source: String,
-    /// A directory of emulators (qemu-TARGET) that --source auto looks into first, as a container
-    /// image has one; with --host too it is the container's
-    #[arg(long, env = "BINFMTCTL_EMULATORS", value_name = "DIR")]
-    pub emulators: Option<PathBuf>,
     /// A mirror to try first, http or https
     #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
     /// Which manifest.
     #[command(flatten)]
     pub manifest: ManifestFile,
+}
+
+/// `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Platforms (arm64, linux/arm/v7, riscv64, ...), all-targets for everything that QEMU runs;
+    /// none: every platform that container engines know and this host can't run natively
+    #[arg(value_name = "PLATFORM")]
+    pub platforms: Vec<String>,
+    /// Which bytes, and where from.
+    #[command(flatten)]
+    pub fetch: Fetch,
+    /// A directory of emulators (qemu-TARGET) that --source auto looks into first, as a container
+    /// image has one; with --host too it is the container's
+    #[arg(long, env = "BINFMTCTL_EMULATORS", value_name = "DIR")]
+    pub emulators: Option<PathBuf>,
     /// Let set-user-id programs get their rights (flag C). The emulator then runs as root on behalf
     /// of any user of such a program, and obeys that user's QEMU_* variables
     #[arg(long, env = "BINFMTCTL_CREDENTIALS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -273,23 +281,9 @@ pub struct Extract {
     /// The platform that the emulators are to run on [default: this host's]
     #[arg(long = "for", value_name = "PLATFORM")]
     pub runs_on: Option<String>,
-    /// The QEMU version [default: the manifest's]
-    #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
-    pub qemu: Option<String>,
-    /// Where the bytes come from: auto, https, apt, a package file, or a directory with one
-    #[arg(
-        long,
-        env = "BINFMTCTL_SOURCE",
-        value_name = "SOURCE",
-        default_value = "auto"
-    )]
-    pub source: String,
-    /// A mirror to try first, http or https
-    #[arg(long, env = "BINFMTCTL_MIRROR", value_name = "URL")]
-    pub mirror: Option<String>,
-    /// Which manifest.
+    /// Which bytes, and where from; the distribution's own aren't pinned.
     #[command(flatten)]
-    pub manifest: ManifestFile,
+    pub fetch: Fetch,
 }
 
 #[cfg(test)]

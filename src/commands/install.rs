@@ -34,10 +34,10 @@ use crate::report::survey::Survey;
 
 /// Makes the platforms run, or says which don't and why.
 pub fn run(context: &Context, args: &Install) -> Result<Reply> {
-    let manifest = load_manifest(args.manifest.manifest.as_deref())?;
+    let manifest = load_manifest(args.fetch.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
-    let source = args.source.parse()?;
-    let pinned = manifest.release(context.host.architecture()?, args.qemu.as_deref())?;
+    let source = args.fetch.source.parse()?;
+    let pinned = manifest.release(context.host.architecture()?, args.fetch.qemu.as_deref())?;
     let run = Run {
         context,
         args,

@@ -132,23 +132,9 @@ pub fn usage(program: &str, flags: &[Flag]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tonistiigi::FLAGS;
     use super::*;
     use proptest::prelude::*;
-
-    const FLAGS: [Flag; 2] = [
-        Flag {
-            name: "install",
-            kind: Kind::Text,
-            usage: "architectures to install",
-            default: "",
-        },
-        Flag {
-            name: "version",
-            kind: Kind::Switch,
-            usage: "display version",
-            default: "",
-        },
-    ];
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
@@ -226,7 +212,7 @@ mod tests {
     fn usage_is_listed_as_go_does() {
         assert_eq!(
             usage("/usr/bin/binfmt", &FLAGS),
-            "Usage of /usr/bin/binfmt:\n  -install string\n    \tarchitectures to install\n  -version\n    \tdisplay version"
+            "Usage of /usr/bin/binfmt:\n  -install string\n    \tarchitectures to install\n  -mount string\n    \tbinfmt_misc mount point (default \"/proc/sys/fs/binfmt_misc\")\n  -uninstall string\n    \tarchitectures to uninstall\n  -version\n    \tdisplay version"
         );
     }
 

@@ -183,15 +183,8 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::options::tests::options;
     use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
-    }
-
-    fn options(line: &str) -> Options {
-        parse(&words(line)).unwrap_or_else(|wrong| panic!("{line}: {wrong}"))
-    }
 
     #[test]
     fn every_emulator_is_asked_for_unless_some_are_named() {

@@ -33,7 +33,7 @@ impl Run<'_> {
                 let sources = candidates(
                     source,
                     pinned,
-                    self.args.mirror.as_deref(),
+                    self.args.fetch.mirror.as_deref(),
                     &self.apt(store),
                     self.context.emulators.as_ref(),
                 )?;

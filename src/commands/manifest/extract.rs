@@ -40,19 +40,19 @@ struct Written<'a> {
 
 /// Writes the emulators, and says which file has which bytes.
 pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
-    let manifest = load_manifest(args.manifest.manifest.as_deref())?;
+    let manifest = load_manifest(args.fetch.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
-    let source = pinned_source(&args.source)?;
+    let source = pinned_source(&args.fetch.source)?;
     let host = match &args.runs_on {
         Some(name) => one_platform(name)?,
         None => Host::read()?.platform,
     };
-    let release = manifest.release(architecture_of(host)?, args.qemu.as_deref())?;
+    let release = manifest.release(architecture_of(host)?, args.fetch.qemu.as_deref())?;
     let emulators = choose(&request, host, release)?;
     let sources = candidates(
         &source,
         release,
-        args.mirror.as_deref(),
+        args.fetch.mirror.as_deref(),
         &Apt::pinned(),
         None,
     )?;

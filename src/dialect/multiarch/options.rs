@@ -174,7 +174,7 @@ impl Options {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -182,7 +182,7 @@ mod tests {
         line.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn options(line: &str) -> Options {
+    pub fn options(line: &str) -> Options {
         parse(&words(line)).unwrap_or_else(|wrong| panic!("{line}: {wrong}"))
     }
 
