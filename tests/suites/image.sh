@@ -6,7 +6,7 @@
 # and the same scripts is used again.
 image_file() {
     local file=$REPOSITORY/target/image/binfmtctl.oci.tar packaging=$REPOSITORY/packaging/image
-    if [ ! "$file" -nt "$BINARY" ] || find "$packaging" -type f -newer "$file" | grep -q .; then
+    if [ ! "$file" -nt "$BINARY" ] || find "$packaging" -type f ! -name '*.md' -newer "$file" | grep -q .; then
         say "      building the image" >&2
         "$packaging/build" --binary "$BINARY" --no-prove >"$LOG" 2>&1 ||
             die "build the image" "$(tail -n 20 "$LOG")" >&2
