@@ -140,6 +140,13 @@ impl Settings {
             Error::new(Status::Usage, line.trim_start_matches("error: "))
                 .hint("a variable BINFMTCTL_... says so")
         })?;
+        if own.global.host {
+            return Err(Error::new(
+                Status::Usage,
+                "BINFMTCTL_HOST is for binfmtctl's own commands; these flags register the emulators of this container",
+            )
+            .hint("leave it out, or use `binfmtctl install --host`"));
+        }
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         Ok(Self {
             global: Some(own.global),

@@ -78,6 +78,7 @@ impl Error {
                 Some("free some space there and run it again")
             }
             io::ErrorKind::PermissionDenied => Some("run it as root"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("make that place writable, or name another"),
             _ => None,
         };
         let error = error.because(cause);

@@ -7,6 +7,7 @@
 pub mod confinement;
 pub mod init_mounts;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
@@ -97,8 +98,10 @@ impl Init {
     pub fn is_of_system(&self) -> bool {
         match self {
             Self::Systemd | Self::OpenRc => true,
-            // "init(Ubuntu)" on WSL.
-            Self::Other(name) => name == "init" || name.starts_with("init("),
+            // "init(Ubuntu)" on WSL; systemd's directory isn't seen from a container.
+            Self::Other(name) => {
+                ["init", "systemd"].contains(&name.as_str()) || name.starts_with("init(")
+            }
         }
     }
 }
@@ -156,18 +159,23 @@ impl Host {
         })
     }
 
-    /// Whether kernels of this host's platform may run that one without an
-    /// emulator; whether this one does depends on how it was built, and the CPU.
-    pub fn may_run_natively(&self, platform: &Platform) -> bool {
-        let pair = (self.platform.emulator, platform.emulator);
-        self.platform == platform || matches!(pair, ("x86_64", "i386") | ("aarch64", "arm"))
+    /// Whether PID 1 here is that of a system, and not a container's program.
+    /// On WSL, and on nodes that are containers, it isn't the first one's.
+    pub fn sees_init(&self) -> bool {
+        self.initial_pid_ns || self.init.is_of_system()
     }
 
     /// Whether the files seen here are those that a boot reads: not in a
     /// container that is gone by then.
     pub fn sees_boot(&self) -> bool {
-        let is_system = self.initial_pid_ns || self.init.is_of_system();
-        is_system && has_root_of_init() != Some(false)
+        self.sees_init() && has_root_of_init() != Some(false)
+    }
+
+    /// Whether kernels of this host's platform may run that one without an
+    /// emulator; whether this one does depends on how it was built, and the CPU.
+    pub fn may_run_natively(&self, platform: &Platform) -> bool {
+        let pair = (self.platform.emulator, platform.emulator);
+        self.platform == platform || matches!(pair, ("x86_64", "i386") | ("aarch64", "arm"))
     }
 
     /// Debian's name for this architecture, by which releases are pinned.
@@ -208,10 +216,24 @@ fn mounts_device(mountinfo: &[u8], device: Option<u64>) -> Option<bool> {
 
 /// Whether this process is in that namespace of PID 1's (`mnt`, `user`);
 /// `None` where it can't be seen.
-pub fn shares_with_init(namespace: &str) -> Option<bool> {
+fn shares_with_init(namespace: &str) -> Option<bool> {
     let id = |process: &str| fs::metadata(format!("/proc/{process}/ns/{namespace}"));
     let (own, init) = (id("self").ok()?, id("1").ok()?);
     Some((own.dev(), own.ino()) == (init.dev(), init.ino()))
+}
+
+/// Whether this process has PID 1's mounts; `None` where that can't be seen.
+pub fn has_mounts_of_init() -> Option<bool> {
+    // Who may not look into PID 1 may still read the list of its mounts.
+    let listed = |process: &str| mount_ids(&fs::read(format!("/proc/{process}/mountinfo")).ok()?);
+    shares_with_init("mnt").or_else(|| Some(!listed("self")?.is_disjoint(&listed("1")?)))
+}
+
+/// The numbers of the mounts in this mountinfo text. No two mounts on a system
+/// have the same.
+fn mount_ids(mountinfo: &[u8]) -> Option<BTreeSet<i32>> {
+    let mounts = MountInfos::from_buf_read(mountinfo).ok()?;
+    Some(mounts.into_iter().map(|mount| mount.mnt_id).collect())
 }
 
 /// Whether PID 1's root directory is this process's too; `None` where it
@@ -296,9 +318,25 @@ mod tests {
     }
 
     #[test]
+    fn the_same_mounts_have_the_same_numbers() {
+        let ids = |text: &str| mount_ids(text.as_bytes()).unwrap();
+        let one = ids("22 1 0:21 / /proc rw - proc proc rw\n40 22 0:45 / /m rw - tmpfs none rw\n");
+        let other = ids("41 1 0:21 / /proc rw - proc proc rw\n");
+        assert_eq!(one, BTreeSet::from([22, 40]));
+        assert!(one.is_disjoint(&other));
+        let own = has_mounts_of_init();
+        assert!(own.is_some() || fs::read("/proc/1/mountinfo").is_err());
+    }
+
+    #[test]
     fn a_program_of_a_container_is_no_init_of_a_system() {
         let other = |name: &str| Init::Other(name.to_owned()).is_of_system();
-        assert!(other("init") && other("init(Ubuntu)") && Init::Systemd.is_of_system());
+        assert!(
+            other("init")
+                && other("systemd")
+                && other("init(Ubuntu)")
+                && Init::Systemd.is_of_system()
+        );
         assert!(!other("binfmtctl") && !other("docker-init"));
     }
 
@@ -322,6 +360,7 @@ mod tests {
         fn no_text_makes_it_panic(release: String, mounts in "([0-9:/ a-z-]*\n){0,4}", header: Vec<u8>) {
             Kernel::parse(&release);
             mounts_device(mounts.as_bytes(), Some(1));
+            mount_ids(mounts.as_bytes());
             platform_of_header(&header);
         }
     }

@@ -271,7 +271,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
     let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     match errno {
         Errno::EROFS => Error::io(attempt, error).hint(
-            "/proc/sys is read-only here, as in a container without --privileged; run it on the host, or in a privileged container",
+            "it is read-only here, as /proc/sys is in a container without --privileged; run it on the host, or in a privileged container",
         ),
         Errno::EACCES | Errno::EPERM => denied(
             attempt,

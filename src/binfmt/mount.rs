@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::instance::{DEFAULT_MOUNT, Instance};
 use crate::error::{Error, IoContext, Result, Status};
-use crate::host::confinement::denied;
+use crate::host::confinement::{denied, require};
 use crate::host::init_mounts::InitMounts;
 use crate::host::{self, Host};
 
@@ -30,9 +30,21 @@ use crate::host::{self, Host};
 /// the longest tick is 10 ms.
 const TICK: Duration = Duration::from_millis(20);
 
+/// What it takes to mount anything.
+const NEEDS: [Capability; 1] = [Capability::CAP_SYS_ADMIN];
+
 /// A rule that no program can match, by which it is tried whether this kernel
 /// keeps rules without a mount.
 const MARK: &str = "binfmtctl-lifetime";
+
+/// Refuses where binfmt_misc can't be mounted for lack of rights.
+pub fn require_capability(dir: &Path) -> Result<()> {
+    require(attempt(dir), &NEEDS)
+}
+
+fn attempt(dir: &Path) -> String {
+    format!("cannot mount binfmt_misc at {}", dir.display())
+}
 
 /// Mounts binfmt_misc in this mount namespace.
 pub(super) fn mount(dir: &Path) -> Result<()> {
@@ -56,7 +68,7 @@ pub(super) fn try_mount(dir: &Path) -> nix::Result<()> {
 }
 
 pub(super) fn mount_failed(dir: &Path, errno: Errno) -> Error {
-    let attempt = format!("cannot mount binfmt_misc at {}", dir.display());
+    let attempt = attempt(dir);
     match errno {
         Errno::ENODEV | Errno::ENOENT => Error::new(Status::Unsupported, attempt)
             .because(io::Error::from(errno))
@@ -64,7 +76,7 @@ pub(super) fn mount_failed(dir: &Path, errno: Errno) -> Error {
         Errno::EPERM | Errno::EACCES => denied(
             attempt,
             errno,
-            &[Capability::CAP_SYS_ADMIN],
+            &NEEDS,
             "it takes root with CAP_SYS_ADMIN: run it as root on the host, or in a privileged container",
         ),
         _ => Error::io(attempt, errno.into()),
@@ -117,7 +129,7 @@ pub(super) fn mount_to_last(dir: &Path, host: &Host) -> Result<()> {
     if stays(host) {
         return mount(dir);
     }
-    let beside = match host.initial_pid_ns {
+    let beside = match host.sees_init() {
         true => beside_init(),
         false => Ok(()),
     };
@@ -130,14 +142,15 @@ pub(super) fn mount_to_last(dir: &Path, host: &Host) -> Result<()> {
 
 /// Whether [`mount_to_last`] would do it. Nothing is left of the attempt.
 pub(super) fn could_last(dir: &Path, host: &Host) -> Result<()> {
+    require_capability(dir)?;
     if stays(host) {
         return Ok(());
     }
-    let beside = match host.initial_pid_ns {
+    let beside = match host.sees_init() {
         true => in_namespace_of_init(|| Ok(())),
         false => Ok(()),
     };
-    match (host.initial_pid_ns, &beside) {
+    match (host.sees_init(), &beside) {
         (true, Ok(())) => Ok(()),
         _ => OwnMount::lasting(dir, host, beside).map(drop),
     }
@@ -151,11 +164,10 @@ pub(super) fn show(dir: &Path, host: &Host) -> Result<bool> {
     }
     let attempt = || "cannot make a mount namespace to look at the host's rules from".to_owned();
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| {
-        let needs = [Capability::CAP_SYS_ADMIN];
         denied(
             attempt(),
             errno,
-            &needs,
+            &NEEDS,
             "run it as root on the host, or in a privileged container",
         )
     })?;
@@ -186,8 +198,7 @@ pub fn unmount(dir: &Path) {
 
 /// Whether this mount namespace is that of the init system.
 fn stays(host: &Host) -> bool {
-    let is_system = host.initial_pid_ns || host.init.is_of_system();
-    is_system && host::shares_with_init("mnt") == Some(true)
+    host.sees_init() && host::has_mounts_of_init() == Some(true)
 }
 
 /// A mount in this mount namespace, taken away again unless it is kept.
@@ -215,25 +226,30 @@ impl OwnMount {
         if own.is_held(host)? || own.is_outlived()? {
             return Ok(own);
         }
-        let (what, why) = match (host.initial_pid_ns, beside) {
-            (false, _) => (
+        const MOUNT: &str =
+            "run `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` on the host first";
+        let refuse = |what: &str, why: String, hint: &str| {
+            Err(Error::new(
+                Status::Unsupported,
+                format!("rules that are registered here would go with this {what}"),
+            )
+            .because(why)
+            .hint(format!("{hint}, or {MOUNT}")))
+        };
+        let not_beside = "PID 1 hasn't binfmt_misc mounted";
+        match (host.sees_init(), beside) {
+            (false, _) => refuse(
                 "container",
                 "nothing outside it has binfmt_misc mounted".to_owned(),
+                "start it with `docker run --privileged --pid=host` (Kubernetes: privileged, hostPID)",
             ),
-            (true, Ok(())) => ("mount", "PID 1 hasn't binfmt_misc mounted".to_owned()),
-            (true, Err(error)) => (
+            (true, Ok(())) => refuse("mount", not_beside.to_owned(), "unmount it"),
+            (true, Err(error)) => refuse(
                 "mount",
-                format!("PID 1 hasn't binfmt_misc mounted, and {}", error.reason()),
+                format!("{not_beside}, and {}", error.reason()),
+                error.advice().unwrap_or("run it there"),
             ),
-        };
-        Err(Error::new(
-            Status::Unsupported,
-            format!("rules that are registered here would go with this {what}"),
-        )
-        .because(why)
-        .hint(format!(
-            "give the container --pid=host too (`docker run --privileged --pid=host ...`), or run `mount -t binfmt_misc binfmt_misc {DEFAULT_MOUNT}` on the host first"
-        )))
+        }
     }
 
     fn keep(mut self) {
@@ -244,7 +260,7 @@ impl OwnMount {
     fn is_held(&self, host: &Host) -> Result<bool> {
         let attempt = || format!("cannot look at {}", self.dir.display());
         let files = fs::metadata(self.dir.join("status")).attempt(attempt)?;
-        let seen = match host.initial_pid_ns {
+        let seen = match host.sees_init() {
             true => host::init_mounts(Some(files.dev())),
             false => None,
         };

@@ -26,9 +26,8 @@ use crate::report::{Document, Finding, Level};
 /// Looks at everything, and changes nothing.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
-    let before = instance::Before::read(&context.mount, &context.host);
-    // What can't be shown isn't claimed.
-    let _ = context.show();
+    let mut before = instance::Before::read(&context.mount, &context.host);
+    before.hidden = context.show().err().map(|error| error.reason());
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
     let ctl = Ctl::new(context, &survey);
     let rules = rules::Facts::read(context, &survey, native_platforms(), &ctl);

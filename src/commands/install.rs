@@ -14,7 +14,7 @@ mod register;
 mod shelf;
 mod warnings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use checks::require_null;
 use dry_run::Rehearsal;
@@ -56,7 +56,11 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         context
             .console
             .note("everything is in place; nothing was changed");
-        return Ok(run.reply(&survey, &plan, Changes::default()));
+        let changes = Changes {
+            outlived: shown,
+            ..Changes::default()
+        };
+        return Ok(run.reply(&survey, &plan, changes));
     }
 
     context.require_rights()?;
@@ -124,10 +128,14 @@ impl Run<'_> {
         }
     }
 
+    fn persists(&self) -> bool {
+        persists(self.context, self.args)
+    }
+
     /// Whether there is nothing to do, nor to clear up.
     fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
         let litter = self.litter(&survey.used_emulators())?;
-        Ok(plan.is_done(survey, self.args.no_persist) && litter.is_empty())
+        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty())
     }
 
     /// Files of the store that aren't in `used`; none where this user, who may
@@ -173,7 +181,7 @@ impl Run<'_> {
             }
         }
         drop(lock);
-        if !self.args.no_persist {
+        if self.persists() {
             match conf::write(&self.context.conf, &lasting(&survey, &registered)) {
                 Ok(changed) => changes.any |= changed,
                 Err(error) => changes.not_kept = Some(not_kept(error)),
@@ -239,6 +247,14 @@ impl Run<'_> {
                 }),
         }
     }
+}
+
+/// Whether a file is to bring the rules back. In a container nobody reads it,
+/// unless somebody has put the directory there.
+fn persists(context: &Context, args: &Install) -> bool {
+    let is_read = || context.conf.parent().is_some_and(Path::is_dir);
+    let is_host = context.from_container || context.host.sees_boot();
+    !args.no_persist && (is_host || is_read())
 }
 
 /// One failure for all: the first one, and how many more there are.

@@ -11,16 +11,13 @@ pub mod uninstall;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use caps::Capability;
-
 use crate::binfmt::Instance;
-use crate::binfmt::instance;
+use crate::binfmt::{instance, mount};
 use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
-use crate::host::confinement::require;
 use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
@@ -141,18 +138,11 @@ impl Context {
         match Instance::find(&self.mount) {
             // Already mounted, it takes the file's rights, not a capability.
             Some(instance) if !self.userns => instance.open_register().map(drop),
-            None if !self.userns => {
-                require_mount_capability()?;
-                Instance::require_mountable(&self.mount, &self.host)
-            }
+            None if !self.userns => Instance::require_mountable(&self.mount, &self.host),
             _ if self.mount != Path::new(instance::DEFAULT_MOUNT) => self.instance().map(drop),
-            _ => require_mount_capability(),
+            _ => mount::require_capability(&self.mount),
         }
     }
-}
-
-fn require_mount_capability() -> Result<()> {
-    require("cannot mount binfmt_misc", &[Capability::CAP_SYS_ADMIN])
 }
 
 /// The manifest to use.

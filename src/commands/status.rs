@@ -10,8 +10,9 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let asked = request.platforms();
-    // What can't be shown isn't claimed.
-    let _ = context.show();
+    if let Err(error) = context.show() {
+        context.console.note(&error.line().to_string());
+    }
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
     let listed = match args.platforms.is_empty() {
         true => None,

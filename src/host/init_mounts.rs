@@ -13,7 +13,9 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
 use super::confinement::{denied, require};
-use super::{INITIAL_PID_NS, INITIAL_USER_NS, is_initial, shares_with_init};
+use super::{
+    INITIAL_PID_NS, INITIAL_USER_NS, has_mounts_of_init, is_initial, read_init, shares_with_init,
+};
 use crate::error::{Error, Result, Status};
 
 /// What it takes to look into PID 1 and to enter its namespace.
@@ -68,19 +70,22 @@ pub fn enter_host(userns: bool) -> Result<()> {
                 .hint("start the container with --userns=host, or run it on the host"),
         );
     }
-    let is_hosts = match initial_user_ns {
-        true => is_initial("/proc/self/ns/pid", INITIAL_PID_NS),
+    if !initial_user_ns {
+        require(CANNOT_ENTER, &NEEDS)?;
         // Of two PIDs 1, the one in this user namespace is its own.
-        false => {
-            require(CANNOT_ENTER, &NEEDS)?;
-            shares_with_init("user") == Some(true)
+        if shares_with_init("user") != Some(true) {
+            return Err(unreachable("PID 1 here isn't this user namespace's").hint(HOW));
         }
-    };
-    if !is_hosts {
+    } else if !sees_init() {
         return Err(unreachable("PID 1 here is this container's, not the host's").hint(HOW));
     }
-    match shares_with_init("mnt") {
+    match has_mounts_of_init() {
         Some(true) => Ok(()),
         _ => InitMounts::open()?.enter(),
     }
+}
+
+/// Whether PID 1 here is that of a system.
+fn sees_init() -> bool {
+    is_initial("/proc/self/ns/pid", INITIAL_PID_NS) || read_init().is_of_system()
 }

@@ -83,6 +83,7 @@ const STEPS: [&str; 8] = [
     "keep the probe in memory",
     "execute the probe",
 ];
+const MOUNT: u8 = 3;
 const IN_MEMORY: u8 = 6;
 const EXECUTE: u8 = 7;
 
@@ -276,6 +277,10 @@ impl Prepared<'_> {
                 }
                 Err(step) => {
                     self.report(step);
+                    if step > MOUNT {
+                        // What is kept in memory is reached through /proc.
+                        libc::umount2(EMPTY_ROOT.as_ptr(), libc::MNT_DETACH);
+                    }
                     let Some(fd) = in_memory(self.image) else {
                         self.report(IN_MEMORY);
                         libc::_exit(127);

@@ -453,7 +453,7 @@ impl<'a> Survey<'a> {
                 .map(|entry| entry.interpreter.clone())
                 .or_else(|| runner.map(path_of)),
             flags: winner.map(|entry| entry.flags.clone()),
-            owner: winner.map(|entry| owner(entry, self.scope.store)),
+            owner: winner.map(|entry| owner(entry, self.scope.store, self.scope.host)),
             qemu: running.qemu,
             sha256: running.sha256.map(|sha256| sha256.to_string()),
             pinned: (winner.is_some() || runner.is_some()).then_some(running.pinned),
@@ -481,9 +481,11 @@ fn is_interpreter(entry: &Entry, path: &Path) -> bool {
     path.to_string_lossy() == entry.interpreter
 }
 
-/// Whose an entry is, by where its interpreter lies.
-pub fn owner(entry: &Entry, store: &Store) -> Owner {
+/// Whose an entry is, by where its interpreter lies, and whether it is there;
+/// in a container, whose files are others, by the former alone.
+pub fn owner(entry: &Entry, store: &Store, host: &Host) -> Owner {
     let interpreter = Path::new(&entry.interpreter);
+    let is_there = host.sees_boot().then(|| interpreter.exists());
     let flags = entry.known_flags();
     let below = |dirs: &[&str]| dirs.iter().any(|dir| interpreter.starts_with(dir));
     let name = interpreter
@@ -496,12 +498,15 @@ pub fn owner(entry: &Entry, store: &Store) -> Owner {
         Owner::Binfmtctl
     } else if entry.name.to_lowercase().contains("rosetta") {
         Owner::Rosetta
-    } else if below(&["/usr/bin"]) && flags.credentials && flags.fix_binary && !interpreter.exists()
+    } else if below(&["/usr/bin"])
+        && flags.credentials
+        && flags.fix_binary
+        && is_there != Some(true)
     {
         // Its emulators lie in its image, at a path that the host doesn't have.
         Owner::Tonistiigi
     } else if below(&["/run/binfmt", "/nix/store"])
-        || (is_emulator && below(&["/usr/bin", "/usr/libexec"]) && interpreter.exists())
+        || (is_emulator && below(&["/usr/bin", "/usr/libexec"]) && is_there != Some(false))
     {
         Owner::Distribution
     } else {

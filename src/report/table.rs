@@ -114,6 +114,10 @@ fn advice(platforms: &[&PlatformReport], host: &str, is_root: bool) -> String {
         platform.handler.is_some() && COMPANIONS.contains(&(host, platform.platform))
     };
     match cause {
+        // From a container that doesn't see the host's, none can be made either.
+        Cause::Unmounted if platform.persistent.is_none() => {
+            "\n           -> binfmtctl doctor".to_owned()
+        }
         // Root is told what is missing by the reason itself.
         Cause::NotPermitted if is_root => String::new(),
         Cause::NotPermitted => "\n           -> ask as root".to_owned(),
@@ -306,6 +310,9 @@ mod tests {
         let by = |is_root| advice(&[&closed], "linux/amd64", is_root);
         assert!(by(false).ends_with("-> ask as root"));
         assert_eq!(by(true), "");
+        let mut unseen = platform("linux/arm", Runs::No, Some("not mounted"));
+        (unseen.cause, unseen.persistent) = (Some(Cause::Unmounted), None);
+        assert!(advice(&[&unseen], "linux/amd64", true).ends_with("-> binfmtctl doctor"));
     }
 
     #[test]

@@ -190,7 +190,11 @@ fn without_the_hosts_pid_1_there_is_no_way_to_the_host() {
         "check riscv64 --host",
         "doctor --host",
     ] {
-        world.refuses(line, 4, &["cannot reach the host", "PID 1", "--pid=host"]);
+        world.refuses(
+            line,
+            4,
+            &["cannot reach the host", "PID 1 here", "--pid=host"],
+        );
     }
     let hosts = std::path::Path::new("0");
     world.refuses_with(
@@ -221,4 +225,56 @@ fn a_missing_capability_is_named_with_the_option_that_adds_it() {
             ]);
     }
     assert!(scene.world.names().is_empty());
+}
+
+#[test]
+fn who_may_not_change_the_root_sees_what_runs_all_the_same() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let status = world
+        .sh("setpriv --bounding-set=-sys_chroot $BINFMTCTL status riscv64 --json")
+        .assert_exit(0)
+        .json();
+    assert_eq!(text(&status["platforms"][0]["runs"]), "emulated");
+}
+
+#[test]
+fn the_next_container_finds_everything_in_place() {
+    let Some(scene) = Scene::new() else { return };
+    let mounted = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc";
+    let run = |line| scene.in_container_with(mounted, "", line).assert_exit(0);
+    run("install riscv64");
+    let rule = scene.world.entry("qemu-riscv64");
+    let container = scene.world.path("container");
+    assert!(!container.join("binfmt.d").exists());
+    // What was in the first one went with it.
+    std::fs::remove_dir_all(container.join("store")).unwrap();
+
+    let again = run("install riscv64");
+    assert!(again.stderr.contains("nothing was changed"), "{again}");
+    assert_eq!(scene.world.entry("qemu-riscv64"), rule);
+    assert_eq!(scene.left_in_container(), "");
+    let status = run("status riscv64 --json").json();
+    let platform = &status["platforms"][0];
+    assert_eq!(text(&platform["pinned"]), "unknown");
+    assert!(platform["persistent"].is_null());
+    scene.assert_runs("riscv64");
+}
+
+#[test]
+fn a_directory_that_somebody_gave_the_container_is_written_to() {
+    let Some(scene) = Scene::new() else { return };
+    let directory = scene.world.path("container/binfmt.d");
+    std::fs::create_dir(&directory).unwrap();
+    for _ in 0..2 {
+        scene.in_container("install riscv64").assert_exit(0);
+        let file = directory.join("zz-binfmtctl.conf");
+        let conf = std::fs::read_to_string(file).unwrap();
+        let emulator = scene.store().join("bin");
+        assert!(conf.contains(emulator.to_str().unwrap()), "{conf}");
+        // Whatever the file names has to be there.
+        let stored = scene.world.path("container/store/bin");
+        assert_eq!(std::fs::read_dir(&stored).unwrap().count(), 1);
+        std::fs::remove_dir_all(stored).unwrap();
+    }
 }

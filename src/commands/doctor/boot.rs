@@ -127,7 +127,7 @@ impl Facts {
         };
         Self {
             init: context.host.init.clone(),
-            is_host: context.host.initial_pid_ns,
+            is_host: context.host.sees_boot(),
             faults: (boot.failing.iter())
                 .filter_map(|(rule, _)| fault(&rule.interpreter))
                 .collect(),
@@ -326,9 +326,7 @@ fn other(facts: &Facts) -> Finding {
             facts.conf.display(),
             run.unwrap_or_default()
         ),
-        false => format!(
-            "this is a container ({init} is its PID 1), from which nothing lasts over a boot: run binfmtctl on the host"
-        ),
+        false => "this is a container, from which nothing lasts over a boot: run binfmtctl on the host, or use --host".to_owned(),
     };
     Finding::warning("init", what).seen_in("/proc/1/comm, /run")
 }

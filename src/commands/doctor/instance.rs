@@ -48,6 +48,8 @@ pub struct Before {
     top: Top,
     /// Whether the host's mounts are others than these.
     from_container: bool,
+    /// Why the host's rules can't be brought into sight, where that was tried.
+    pub hidden: Option<String>,
 }
 
 impl Before {
@@ -65,6 +67,7 @@ impl Before {
             module,
             top: top(&mountinfo, mount),
             from_container: host.initial_user_ns && !host.sees_boot(),
+            hidden: None,
         }
     }
 }
@@ -217,11 +220,22 @@ fn check_mount(facts: &Facts, ctl: &Ctl) -> Finding {
             "binfmt_misc isn't mounted in this container, but outside; doctor has mounted it for itself",
         ),
         (_, true) => Finding::ok(ID, format!("binfmt_misc is mounted at {place}")),
-        (Top::Nothing, false) if facts.before.from_container => Finding::warning(
-            ID,
-            "binfmt_misc isn't mounted in this container, so the host's rules can't be seen: run it on the host, or use --host in a container started with `--privileged --pid=host`",
-        )
-        .seen_in("/proc/self/mountinfo"),
+        (Top::Nothing, false) if facts.before.from_container => {
+            let what = match &facts.before.hidden {
+                Some(why) => {
+                    format!("in this container the host's rules can't be seen ({why})")
+                }
+                None => {
+                    "binfmt_misc is mounted neither in this container nor, as it seems, outside"
+                        .to_owned()
+                }
+            };
+            Finding::warning(
+                ID,
+                format!("{what}: run it on the host, or use --host in a container started with `--privileged --pid=host`"),
+            )
+            .seen_in("/proc/self/mountinfo")
+        }
         (Top::Other(kind), false) => finding(format!(
             "at {place} is a {kind} and not binfmt_misc, so no rules can be seen or made"
         ))

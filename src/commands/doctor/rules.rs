@@ -7,14 +7,13 @@ mod emulators;
 mod narrow;
 mod qemu;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ctl::Ctl;
 use super::interpreter;
 use crate::binfmt::Entry;
 use crate::commands::Context;
-use crate::host::Host;
+use crate::host::{Host, has_mounts_of_init};
 use crate::platform::{Platform, Target};
 use crate::probe::{Failure, Probe};
 use crate::report::survey::{Survey, owner};
@@ -157,7 +156,7 @@ impl Facts {
             enabled: host.enabled,
             platforms: platforms.collect(),
             entries: entries
-                .map(|entry| (entry.clone(), owner(entry, &context.store)))
+                .map(|entry| (entry.clone(), owner(entry, &context.store, &context.host)))
                 .collect(),
             native,
             announces_argv0: context.host.kernel.announces_argv0(),
@@ -215,12 +214,11 @@ impl Facts {
 /// Whether a file that a rule names can be looked for from here: a container
 /// has another root than the host, whose rules it sees.
 fn sees_files(host: &Host, instance: &str) -> bool {
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    let same = match (namespace("self"), namespace("1")) {
-        (Some(own), Some(init)) => Some(own == init),
-        _ => None,
-    };
-    sees(host.initial_pid_ns, instance == "userns", same)
+    sees(
+        host.initial_pid_ns,
+        instance == "userns",
+        has_mounts_of_init(),
+    )
 }
 
 /// `same_root`: whether PID 1 is in our mount namespace, where that can be

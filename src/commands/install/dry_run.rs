@@ -223,7 +223,7 @@ impl Run<'_> {
         let planned = plan.work().filter(works).flat_map(|step| &step.planned);
         rules.extend(planned.cloned());
         let conf = &self.context.conf;
-        if self.args.no_persist || !conf::differs(conf, &super::lasting(survey, &rules))? {
+        if !self.persists() || !conf::differs(conf, &super::lasting(survey, &rules))? {
             return Ok(false);
         }
         durable::require_writable(conf.parent().unwrap_or(Path::new("/")))?;

@@ -11,6 +11,7 @@ use crate::binfmt::switch::Wanted;
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::cli::Install;
 use crate::commands::Context;
+use crate::commands::install::persists;
 use crate::emulator::manifest::Release;
 use crate::host::Kernel;
 use crate::platform::{Platform, Request, TARGETS, Target};
@@ -74,7 +75,16 @@ impl Terms for Stored<'_> {
     fn is_current(&self, survey: &Survey<'_>, runner: &Runner, _interpreter: &str) -> bool {
         // The file at the path is the one that runs, and has the pinned bytes.
         survey.runs_promised_bytes(runner)
-            || (is_out_of_sight(&runner.interpreter) && may_be_promised(runner))
+            || (self.is_out_of_sight(&runner.interpreter) && may_be_promised(runner))
+    }
+}
+
+impl Stored<'_> {
+    /// Whether the file can't be seen, and needn't be: a container that keeps
+    /// nothing has other files than the one that registered the rule.
+    fn is_out_of_sight(&self, path: &Path) -> bool {
+        let keeps = self.context.host.sees_boot() || persists(self.context, self.args);
+        is_out_of_sight(path) || !keeps
     }
 }
 

@@ -38,25 +38,21 @@ impl Run<'_> {
     fn after_boot(&self) -> String {
         let host = &self.context.host;
         let conf = self.context.conf.display();
+        let entering = match self.context.from_container {
+            true => " --host",
+            false => "",
+        };
         match &host.init {
             _ if !host.sees_boot() => format!(
                 "warning: a container can't see what the host does at boot: these rules come back only if {} and {conf} are the host's, as with --host in a container started with `--privileged --pid=host`",
                 self.context.store.prefix().display()
             ),
-            Init::Systemd => {
-                "warning: not all of these rules come back at boot; `binfmtctl doctor` says why"
-                    .to_owned()
-            }
-            init => {
-                let host = if self.context.from_container {
-                    " --host"
-                } else {
-                    ""
-                };
-                format!(
-                    "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{host}` again"
-                )
-            }
+            Init::Systemd => format!(
+                "warning: not all of these rules come back at boot; `binfmtctl doctor{entering}` says why"
+            ),
+            init => format!(
+                "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{entering}` again"
+            ),
         }
     }
 }

@@ -44,7 +44,13 @@ impl Survey<'_> {
         let promised = self.scope.store.digest_of_path(path);
         let known = self.scope.manifest.and_then(|m| m.known(&sha256));
         let bytes = BytesReport {
-            file: compare(runner, path, sha256),
+            file: match compare(runner, path, sha256) {
+                // A container has other files than the host.
+                Compared::Other | Compared::Missing if !self.scope.host.sees_boot() => {
+                    Compared::Unknown
+                }
+                compared => compared,
+            },
             store: promised.map(|promised| match promised == sha256 {
                 true => Compared::Same,
                 false => Compared::Other,

@@ -78,6 +78,16 @@ fn a_state_is_told_also_where_nothing_can_be_seen_or_changed() {
 }
 
 #[test]
+fn these_flags_dont_lead_into_the_host() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .run("BINFMTCTL_HOST=1", "binfmt --install riscv64")
+        .assert_exit(2)
+        .assert_says(&["BINFMTCTL_HOST", "install --host"]);
+    assert!(scene.rules().is_empty());
+}
+
+#[test]
 fn a_namespace_gets_rules_of_its_own_that_stay() {
     let Some(world) = World::unmounted() else {
         return;

@@ -53,6 +53,7 @@ fn facts(report: HostReport) -> Facts {
             module: Module::Present,
             top: Top::Instance,
             from_container: false,
+            hidden: None,
         },
         report,
         has_instances: true,
@@ -94,6 +95,12 @@ fn a_container_without_the_mount_is_no_broken_host() {
         assert_eq!(finding.level, level);
         assert!(finding.what.contains("this container"), "{finding:?}");
     }
+    let mut facts = facts(host(false, None, "host"));
+    facts.before.top = Top::Nothing;
+    facts.before.from_container = true;
+    facts.before.hidden = Some("cannot look: it lacks CAP_X".to_owned());
+    let finding = check_mount(&facts, &Ctl::plain());
+    assert!(finding.what.contains("lacks CAP_X"), "{finding:?}");
 }
 
 #[test]

@@ -66,10 +66,10 @@ impl Run<'_> {
         let counts = installed
             .iter()
             .any(|one| failed(one) && (nothing_runs || self.must_run(one.platform)));
-        // Another platform's image: nothing in it could ever be of use here.
-        let misplaced = self.context.host.emulated.is_some();
+        // What is emulated itself could never do anything: the wrong image was started.
+        let is_misplaced = self.context.host.emulated.is_some();
         if let Some(error) = failures.everything {
-            if counts || nothing_runs || misplaced || !self.order.remove.is_empty() {
+            if counts || nothing_runs || is_misplaced || !self.order.remove.is_empty() {
                 return Some(error);
             }
             self.context.console.note(&error.line().to_string());
