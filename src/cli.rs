@@ -145,7 +145,7 @@ pub struct Install {
     #[arg(long, env = "BINFMTCTL_QEMU", value_name = "VERSION")]
     pub qemu: Option<String>,
     /// Where the bytes come from: auto, https, apt, distro, a package file, or a directory with one
-    /// or with its emulators (qemu-<target>)
+    /// or with its emulators (qemu-TARGET)
     #[arg(
         long,
         env = "BINFMTCTL_SOURCE",
@@ -153,7 +153,7 @@ pub struct Install {
         default_value = "auto"
     )]
     pub source: String,
-    /// A directory of emulators (qemu-<target>) that --source auto looks into first, as a container
+    /// A directory of emulators (qemu-TARGET) that --source auto looks into first, as a container
     /// image has one; with --host too it is the container's
     #[arg(long, env = "BINFMTCTL_EMULATORS", value_name = "DIR")]
     pub emulators: Option<PathBuf>,

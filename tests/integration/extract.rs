@@ -126,3 +126,30 @@ fn what_isnt_pinned_or_isnt_a_host_is_refused() {
         assert!(!Path::new(&to).exists(), "{line}");
     }
 }
+
+#[test]
+fn emulators_that_somebody_carried_in_are_a_source_by_themselves() {
+    let Some(world) = World::new() else { return };
+    let carried = world.path("carried").display().to_string();
+    world
+        .ctl(&format!("manifest extract --to {carried} riscv64 s390x"))
+        .assert_exit(0);
+    let again = world.path("again").display().to_string();
+    world
+        .ctl(&format!(
+            "manifest extract --source {carried} --to {again} riscv64"
+        ))
+        .assert_exit(0);
+    assert_eq!(names(Path::new(&again)), ["qemu-riscv64"]);
+    world.install(&format!("riscv64 --source {carried}"));
+    assert_eq!(world.runs("riscv64"), "emulated");
+    world
+        .ctl(&format!("install alpha --source {carried}"))
+        .assert_exit(8)
+        .assert_says(&[&carried, "no qemu-alpha"]);
+    fs::write(format!("{carried}/qemu-s390x"), "other bytes").unwrap();
+    world
+        .ctl(&format!("install s390x --source {carried}"))
+        .assert_exit(7)
+        .assert_says(&["qemu-s390x isn't the pinned emulator"]);
+}
