@@ -3,6 +3,9 @@
 
 use super::rule::{Flags, Pattern};
 
+/// What the names of WSL's own rules begin with.
+pub const WSL_INTEROP: &str = "WSLInterop";
+
 /// How an entry recognises a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -90,6 +93,11 @@ impl Entry {
         !self.name.contains(char::REPLACEMENT_CHARACTER)
     }
 
+    /// Whether it is one of WSL's own.
+    pub fn is_wsls(&self) -> bool {
+        is_wsls(&self.name)
+    }
+
     /// The flags that this program understands.
     pub fn known_flags(&self) -> Flags {
         Flags::from_letters(&self.flags)
@@ -99,6 +107,12 @@ impl Entry {
     pub fn matches(&self, header: &[u8]) -> bool {
         matches!(&self.kind, Kind::Magic(pattern) if pattern.matches(header))
     }
+}
+
+/// Whether a rule of this name is one of WSL's own, which start Windows programs
+/// in all of its distributions: `WSLInterop`, `WSLInterop-late`.
+pub fn is_wsls(name: &str) -> bool {
+    name.starts_with(WSL_INTEROP)
 }
 
 /// The interpreter's path and the lines behind it. A path may have line breaks

@@ -3,6 +3,7 @@
 //! emulators that nothing names any more.
 
 use super::{Context, Reply, load_manifest, parse_platforms};
+use crate::binfmt::entry::is_wsls;
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::cli::Uninstall;
 use crate::error::{Error, Result, Status};
@@ -141,7 +142,7 @@ fn foreign(survey: &Survey<'_>, names: &[String]) -> Result<Vec<Entry>> {
                 )
                 .hint(hint)
             };
-            if name.starts_with("WSLInterop") {
+            if is_wsls(name) {
                 return Err(refuse(
                     "it belongs to WSL, which needs it",
                     "there is no flag for it",

@@ -116,7 +116,7 @@ fn words<'a>(platforms: impl IntoIterator<Item = &'a PlatformFacts>) -> String {
 
 /// Whether `uninstall --foreign` takes it.
 fn is_removable(entry: &Entry, owner: Owner) -> bool {
-    owner != Owner::Binfmtctl && !entry.name.starts_with("WSLInterop")
+    owner != Owner::Binfmtctl && !entry.is_wsls()
 }
 
 impl Facts {

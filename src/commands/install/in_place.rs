@@ -20,7 +20,7 @@ pub use order::{Argv0, Done, Every, Installed, Order, Outcome};
 pub use removal::{Fate, Removal, Removed};
 
 use super::checks::require_null;
-use super::plan::{Plan, Step, displaced};
+use super::plan::{Plan, Step, displaced, is_for};
 use super::register::Registrar;
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Entry, Instance};
@@ -28,7 +28,6 @@ use crate::commands::{Context, load_manifest};
 use crate::emulator::manifest::Manifest;
 use crate::error::{Error, Result, Status};
 use crate::platform::{PLATFORMS, Platform, Request};
-use crate::probe::Probe;
 use crate::report::survey::Survey;
 use crate::report::{Action, Document};
 use removal::Doom;
@@ -180,7 +179,7 @@ impl Run<'_> {
         // What nothing comes in place of goes first.
         let is_steps = |name: &str, step: &Step| {
             let entry = survey.entries.iter().find(|entry| entry.name == name);
-            entry.is_some_and(|entry| is_for(entry, step.platform))
+            entry.is_some_and(|entry| is_for(entry, step.platform.targets()))
         };
         log.changed |= doom.remove(instance, lock, |name| {
             !plan.work().any(|step| is_steps(name, step))
@@ -227,7 +226,7 @@ impl Run<'_> {
             .filter(|platform| {
                 let went = |entry: &Entry| log.removed.iter().any(|one| one.went(&entry.name));
                 let mut entries = survey.entries.iter();
-                entries.any(|entry| is_for(entry, platform) && went(entry))
+                entries.any(|entry| is_for(entry, platform.targets()) && went(entry))
             })
             .collect();
         Ok(())
@@ -302,10 +301,4 @@ fn lock(instance: &Instance) -> Result<Lock> {
             locked => return locked,
         }
     }
-}
-
-fn is_for(entry: &Entry, platform: &Platform) -> bool {
-    platform
-        .targets()
-        .any(|target| entry.matches(&Probe::of(target).image()))
 }

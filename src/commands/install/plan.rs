@@ -68,7 +68,7 @@ impl Terms for Stored<'_> {
         survey.is_ours(entry)
             || (self.args.replace
                 && entry.has_exact_name()
-                && !entry.name.starts_with("WSLInterop")
+                && !entry.is_wsls()
                 && !matches_others(entry, platform))
     }
 
@@ -301,10 +301,13 @@ pub(super) fn displaced(survey: &Survey<'_>, wanted: &Wanted, terms: &dyn Terms)
 
 /// Whether an entry runs something besides this platform.
 pub(super) fn matches_others(entry: &Entry, platform: &Platform) -> bool {
-    TARGETS
-        .iter()
-        .filter(|target| target.platform() != platform)
-        .any(|target| entry.matches(&Probe::of(target).image()))
+    let others = TARGETS.iter();
+    is_for(entry, others.filter(|target| target.platform() != platform))
+}
+
+/// Whether an entry takes the programs of one of these targets.
+pub(super) fn is_for(entry: &Entry, mut targets: impl Iterator<Item = &'static Target>) -> bool {
+    targets.any(|target| entry.matches(&Probe::of(target).image()))
 }
 
 /// POF, as far as kernel and QEMU understand them: P shifts the arguments

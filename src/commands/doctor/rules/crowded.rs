@@ -104,11 +104,10 @@ impl Facts {
                     ),
                 };
                 let file = self.mount.join(name);
-                let is_wsls = name.starts_with("WSLInterop");
                 finding
                     .seen_in(file.display().to_string())
                     // A shell does it by itself, even where nothing starts.
-                    .mend_if((!is_wsls).then(|| format!("echo -1 >{}", word(&file))))
+                    .mend_if((!entry.is_wsls()).then(|| format!("echo -1 >{}", word(&file))))
             })
             .collect()
     }

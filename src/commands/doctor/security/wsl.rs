@@ -4,14 +4,12 @@
 use std::path::Path;
 
 use crate::binfmt::Entry;
+use crate::binfmt::entry::WSL_INTEROP as INTEROP;
 use crate::commands::doctor::words::word;
 use crate::host::Kernel;
 use crate::report::Finding;
 
 const ID: &str = "wsl";
-
-/// WSL's own rules are called `WSLInterop`, `WSLInterop-late`.
-const INTEROP: &str = "WSLInterop";
 
 fn is_wsl(kernel: &Kernel) -> bool {
     kernel.release.to_lowercase().contains("microsoft")
@@ -25,10 +23,7 @@ pub fn is_distribution(kernel: &Kernel) -> bool {
 
 /// What is special where WSL is; nothing elsewhere.
 pub fn check(kernel: &Kernel, entries: &[Entry], mount: &Path) -> Vec<Finding> {
-    let mut interop = entries
-        .iter()
-        .filter(|entry| entry.name.starts_with(INTEROP))
-        .peekable();
+    let mut interop = entries.iter().filter(|entry| entry.is_wsls()).peekable();
     if !is_wsl(kernel) && interop.peek().is_none() {
         return Vec::new();
     }

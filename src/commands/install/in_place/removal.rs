@@ -13,9 +13,9 @@ use super::terms::InDirectory;
 use crate::binfmt::entry::Kind;
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Entry, Instance};
+use crate::commands::install::plan::is_for;
 use crate::error::{Error, Status};
 use crate::platform::{self, TARGETS};
-use crate::probe::Probe;
 use crate::report::survey::Survey;
 
 /// What is to be removed.
@@ -137,8 +137,10 @@ impl Doom {
             false => platform::parse(&[name]).map_or(Vec::new(), |request| request.platforms()),
         };
         let matches_one = |entry: &&Entry| {
-            let mut targets = platforms.iter().flat_map(|platform| platform.targets());
-            targets.any(|target| entry.matches(&Probe::of(target).image()))
+            is_for(
+                entry,
+                platforms.iter().flat_map(|platform| platform.targets()),
+            )
         };
         let entries = survey.entries.iter();
         self.add_own(
@@ -247,10 +249,5 @@ fn is_emulators(entry: &Entry) -> bool {
         .file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with("qemu-"));
     let is_magic = matches!(entry.kind, Kind::Magic(_));
-    let is_platforms = || {
-        TARGETS
-            .iter()
-            .any(|target| entry.matches(&Probe::of(target).image()))
-    };
-    is_magic && !entry.name.starts_with("WSLInterop") && (is_qemu || is_platforms())
+    is_magic && !entry.is_wsls() && (is_qemu || is_for(entry, TARGETS.iter()))
 }

@@ -6,19 +6,20 @@
 //! distributions don't set) are what they register for what it matches.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::PathBuf;
 
 use super::{Argv0, Order};
 use crate::binfmt::switch::Wanted;
 use crate::binfmt::{Entry, Flags};
 use crate::commands::Context;
-use crate::commands::install::plan::{Terms, flags, matches_others};
+use crate::commands::install::plan::{Terms, flags, is_for, matches_others};
 use crate::digest::Digest;
 use crate::emulator::directory::Found;
 use crate::error::{Error, Result, Status};
 use crate::host::Kernel;
 use crate::platform::{Platform, TARGETS};
-use crate::probe::{Probe, Runner};
+use crate::probe::Runner;
 use crate::report::survey::Survey;
 
 /// Emulators in a directory.
@@ -102,7 +103,7 @@ impl<'a> InDirectory<'a> {
                 let mut paths = self.order.directory.candidates(target.platform());
                 wanted.may_be_called(&entry.name)
                     && paths.any(|path| path.to_str() == Some(&entry.interpreter))
-                    && entry.matches(&Probe::of(target).image())
+                    && is_for(entry, iter::once(target))
             })
     }
 
