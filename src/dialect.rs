@@ -5,7 +5,7 @@
 //! Both register emulators where they are, keep nothing on disk, and answer
 //! with 0, 1 or 2: done, not done, wrong command line. binfmtctl's variables
 //! count here too, `BINFMTCTL_USERNS` and `BINFMTCTL_QUIET` among them, and
-//! `BINFMTCTL_LENIENT`, with which nothing that fails is a failure.
+//! `BINFMTCTL_LENIENT`, with which nothing is a failure but a wrong command line.
 
 mod go_flags;
 mod list;
@@ -13,7 +13,7 @@ mod multiarch;
 mod tonistiigi;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
@@ -23,7 +23,6 @@ use crate::commands::{Context, Reply};
 use crate::emulator::store::Store;
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
-use crate::platform::UnknownName;
 use crate::report::console::Console;
 
 /// Another program's command line.
@@ -39,7 +38,7 @@ pub enum Dialect {
 /// program was called by, or by a flag that only the other has.
 ///
 /// Our commands are ours under every name.
-pub fn recognise(program: &str, args: &[String]) -> Option<Dialect> {
+pub fn recognise(program: &OsStr, args: &[OsString]) -> Option<Dialect> {
     let name = Path::new(program).file_name().unwrap_or_default();
     let called = match name.to_string_lossy().as_ref() {
         "binfmt" => Some(Dialect::Tonistiigi),
@@ -47,13 +46,12 @@ pub fn recognise(program: &str, args: &[String]) -> Option<Dialect> {
         _ => None,
     };
     let cli = Cli::command();
-    let mut rest = args.iter();
+    let mut rest = args.iter().map(|word| word.to_string_lossy());
     while let Some(word) = rest.next() {
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
-            let is_ours = word == "help" || cli.find_subcommand(word).is_some();
-            return called.filter(|_| !is_ours);
+            return called.filter(|_| !is_command(&word));
         };
-        if multiarch::is_own(word) {
+        if multiarch::is_own(&word) {
             return Some(Dialect::Multiarch);
         }
         let flag = flag.strip_prefix('-').unwrap_or(flag);
@@ -71,41 +69,50 @@ pub fn recognise(program: &str, args: &[String]) -> Option<Dialect> {
     called
 }
 
+/// Whether a word is one of our commands.
+fn is_command(word: &str) -> bool {
+    word == "help" || Cli::command().find_subcommand(word).is_some()
+}
+
 /// Carries out a command line that [`recognise`] knows.
-pub fn run(dialect: Dialect, program: &str, args: &[String]) -> (Console, Result<Reply>) {
-    let settings = match Settings::read() {
-        Ok(settings) => settings,
-        Err(error) => return (Settings::default().console(), Err(error)),
-    };
-    let console = settings.console();
-    let read = match dialect {
-        Dialect::Tonistiigi => tonistiigi::read(&console, program, args).map(|read| {
-            read.map(|parsed| -> Translated<'_> {
-                Box::new(move |console, settings| tonistiigi::run(console, settings, &parsed))
-            })
-        }),
-        Dialect::Multiarch => multiarch::read(&console, args).map(|read| {
-            read.map(|options| -> Translated<'_> {
-                Box::new(move |console, settings| multiarch::run(console, settings, &options))
-            })
-        }),
-    };
-    match read {
-        Ok(Some(translated)) => translated(console, settings),
-        Ok(None) => (console, Ok(Reply::default())),
-        Err(error) => (console, Err(error)),
+pub fn run(
+    dialect: Dialect,
+    console: &Console,
+    program: &OsStr,
+    args: &[OsString],
+) -> Result<Reply> {
+    let words = words(args)?;
+    match dialect {
+        Dialect::Tonistiigi => tonistiigi::run(console, &program.to_string_lossy(), &words),
+        Dialect::Multiarch => multiarch::run(console, &words),
     }
 }
 
-type Translated<'a> = Box<dyn FnOnce(Console, Settings) -> (Console, Result<Reply>) + 'a>;
+/// Arguments as text. A likeness of one could be another path's name.
+fn words(args: &[OsString]) -> Result<Vec<String>> {
+    let text = |arg: &OsString| {
+        let text = arg.to_str().map(str::to_owned);
+        text.ok_or_else(|| {
+            let arg = arg.to_string_lossy();
+            Error::new(
+                Status::Usage,
+                format!("the argument '{arg}' isn't UTF-8 text"),
+            )
+            .hint("names of platforms, rules and directories have to be, with these flags")
+        })
+    };
+    args.iter().map(text).collect()
+}
 
-/// What the environment says.
-#[derive(Debug, Default)]
+/// What binfmtctl's own variables say, read as for its own command line.
+#[derive(Debug, Parser)]
 struct Settings {
-    global: Option<Global>,
-    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    manifest: ManifestFile,
+    #[arg(long, env = "BINFMTCTL_LENIENT", value_parser = clap::builder::FalseyValueParser::new())]
     lenient: bool,
-    variables: Variables,
 }
 
 /// The variables of the other programs; empty ones don't count.
@@ -116,82 +123,62 @@ struct Variables {
     /// `QEMU_BIN_DIR`: the same in the other dialect.
     bin_dir: Option<OsString>,
     /// `QEMU_BINARY_PREFIX`.
-    binary_prefix: Option<String>,
+    binary_prefix: Option<OsString>,
     /// `QEMU_PRESERVE_ARGV0`: set to anything.
     preserve_argv0: bool,
 }
 
-/// Our own variables, read as for our own command line.
-#[derive(Debug, Parser)]
-struct OwnVariables {
-    #[command(flatten)]
-    global: Global,
-    #[command(flatten)]
-    manifest: ManifestFile,
-    #[arg(long, env = "BINFMTCTL_LENIENT", value_parser = clap::builder::FalseyValueParser::new())]
-    lenient: bool,
+impl Variables {
+    fn read() -> Self {
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            binary_path: variable("QEMU_BINARY_PATH"),
+            bin_dir: variable("QEMU_BIN_DIR"),
+            binary_prefix: variable("QEMU_BINARY_PREFIX"),
+            preserve_argv0: variable("QEMU_PRESERVE_ARGV0").is_some(),
+        }
+    }
 }
 
 impl Settings {
     fn read() -> Result<Self> {
-        let own = OwnVariables::try_parse_from(["binfmtctl"]).map_err(|error| {
+        // A colour that doesn't exist keeps nobody from registering emulators.
+        let any_color = |_| Self::try_parse_from(["binfmtctl", "--color=auto"]);
+        let read = Self::try_parse_from(["binfmtctl"]).or_else(any_color);
+        let settings = read.map_err(|error| {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
             Error::new(Status::Usage, line.trim_start_matches("error: "))
                 .hint("a variable BINFMTCTL_... says so")
         })?;
-        if own.global.host {
+        if settings.global.host {
             return Err(Error::new(
                 Status::Usage,
                 "BINFMTCTL_HOST is for binfmtctl's own commands; these flags register the emulators of this container",
             )
             .hint("leave it out, or use `binfmtctl install --host`"));
         }
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        Ok(Self {
-            global: Some(own.global),
-            manifest: own.manifest.manifest,
-            lenient: own.lenient,
-            variables: Variables {
-                binary_path: variable("QEMU_BINARY_PATH"),
-                bin_dir: variable("QEMU_BIN_DIR"),
-                binary_prefix: variable("QEMU_BINARY_PREFIX")
-                    .map(|prefix| prefix.to_string_lossy().into_owned()),
-                preserve_argv0: variable("QEMU_PRESERVE_ARGV0").is_some(),
-            },
-        })
+        Ok(settings)
     }
 
     /// The document, where there is one, isn't the console's to print.
     fn console(&self) -> Console {
-        match &self.global {
-            Some(global) => Console::new(false, global.quiet, global.verbose, global.colors()),
-            None => Console::new(false, false, false, anstream::ColorChoice::Auto),
-        }
+        let global = &self.global;
+        Console::new(false, global.quiet, global.verbose, global.colors())
     }
 
-    fn context(
-        self,
-        console: Console,
-        mount: Option<PathBuf>,
-    ) -> Result<Context, (Console, Error)> {
-        let Some(global) = self.global else {
-            return Err((console, Error::new(Status::Failed, "there are no settings")));
-        };
-        let found = Store::new(&global.prefix).and_then(|store| Ok((store, Host::read()?)));
-        match found {
-            Ok((store, host)) => Ok(Context {
-                host,
-                store,
-                emulators: None,
-                console,
-                mount: mount.unwrap_or(global.mount),
-                conf: global.conf,
-                userns: global.userns,
-                from_container: false,
-            }),
-            Err(error) => Err((console, error)),
-        }
+    fn context(self, console: Console, mount: Option<PathBuf>) -> Result<Context> {
+        let global = self.global;
+        Ok(Context {
+            store: Store::new(&global.prefix)?,
+            host: Host::read()?,
+            emulators: None,
+            console,
+            mount: mount.unwrap_or(global.mount),
+            conf: global.conf,
+            userns: global.userns,
+            from_container: false,
+        })
     }
 }
 
@@ -214,16 +201,6 @@ fn run_time(error: Error) -> Error {
         Some(hint) => one.hint(hint),
         None => one,
     }
-}
-
-/// What has no platform can't be installed.
-fn refuse_unknown(unknown: &[UnknownName]) -> Option<Error> {
-    let first = unknown.first()?;
-    Some(
-        Error::new(Status::Failed, format!("cannot install {}", first.name))
-            .because(first.clone())
-            .hint("`binfmtctl status all-targets` lists every name"),
-    )
 }
 
 #[cfg(test)]
@@ -267,14 +244,14 @@ mod tests {
         ];
         for (line, dialect) in table {
             let mut words = line.split(' ').map(str::to_owned);
-            let program = words.next().unwrap();
-            let args: Vec<String> = words.collect();
+            let program = OsString::from(words.next().unwrap());
+            let args: Vec<OsString> = words.map(OsString::from).collect();
             assert_eq!(recognise(&program, &args), dialect, "{line}");
         }
     }
 
     #[test]
     fn our_variables_are_read_by_the_same_rules() {
-        OwnVariables::command().debug_assert();
+        Settings::command().debug_assert();
     }
 }

@@ -21,10 +21,11 @@ use binfmtctl::report::console::{self, Console};
 fn main() -> ExitCode {
     binfmtctl::probe::pin_name_services();
     binfmtctl::probe::wait_for_children();
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let mut args = std::env::args_os();
     let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
     if let Some(dialect) = dialect::recognise(&program, &args) {
-        let (console, reply) = dialect::run(dialect, &program, &args);
+        let console = Console::new(false, false, false, ColorChoice::Auto);
+        let reply = dialect::run(dialect, &console, &program, &args);
         return finish(&console, reply);
     }
     let cli = match Cli::try_parse() {

@@ -117,6 +117,23 @@ impl Boot {
         }
     }
 
+    /// Whether some file has a rule of this entry's name and interpreter,
+    /// whatever becomes of that file at boot.
+    pub fn has(&self, entry: &Entry) -> bool {
+        let is_entry =
+            |rule: &Rule| rule.name == entry.name && rule.interpreter == entry.interpreter;
+        let mut lines = self.files.iter().flat_map(|file| &file.lines);
+        let mut formats = self.support.iter().flat_map(|support| {
+            let all = support.formats.values();
+            all.clone().filter_map(move |one| one.rule(all.clone()))
+        });
+        let in_file = lines.any(|line| match line {
+            Line::Rule(rule) => is_entry(rule),
+            Line::Other(name) => name.as_ref() == Some(&entry.name),
+        });
+        in_file || formats.any(|rule| is_entry(&rule))
+    }
+
     /// What brings this entry back: the same name, pattern and interpreter,
     /// with F if it has F now. `None` also where a newer rule would take its
     /// programs then.

@@ -12,10 +12,9 @@ use glob::Pattern;
 pub(super) use options::is_own;
 use options::{Options, Wrong, parse};
 
-use super::list::{self, Asked};
-use super::{Settings, failure, refuse_unknown};
+use super::{Settings, Variables, failure, is_command, list};
 use crate::commands::install::in_place::{
-    self, Argv0, Done, Every, Fate, Order, Outcome, Removal, Removed,
+    self, Done, Every, Fate, Order, Outcome, Removal, Removed, Wish,
 };
 use crate::commands::{Context, Reply};
 use crate::emulator::directory::Directory;
@@ -45,9 +44,34 @@ multiarch/qemu-user-static and of QEMU's qemu-binfmt-conf.sh.
 `binfmtctl help` lists binfmtctl's own commands.
 ";
 
-/// A wrong command line; the help, where only that is wanted.
-pub(super) fn read(console: &Console, args: &[String]) -> Result<Option<Options>> {
-    let options = parse(args).map_err(|wrong| {
+/// Reads the command line and carries it out.
+pub(super) fn run(console: &Console, words: &[String]) -> Result<Reply> {
+    let options = read(words)?;
+    if options.help {
+        return console.data(USAGE).map(|()| Reply::default());
+    }
+    let settings = Settings::read()?;
+    let (told, lenient) = (settings.console(), settings.lenient);
+    if options.persistent == Some(false) {
+        told.note(
+            "persistent no: the flag F is set all the same, since without it containers don't find the emulator",
+        );
+    }
+    let manifest = settings.manifest.manifest.clone();
+    let done = order(&Variables::read(), &options).and_then(|order| {
+        let context = settings.context(told, None)?;
+        let done = in_place::run(&context, &order, manifest.as_deref())?;
+        Ok(tell(&context, &order, done))
+    });
+    Ok(Reply {
+        failure: failure(console, lenient, done.unwrap_or_else(Some)),
+        ..Reply::default()
+    })
+}
+
+/// What a command line says, or what is wrong with it.
+fn read(words: &[String]) -> Result<Options> {
+    let options = parse(words).map_err(|wrong| {
         Error::new(Status::Usage, wrong.to_string()).hint(match wrong {
             Wrong::WritesFiles(_) => {
                 "`binfmtctl install` writes /etc/binfmt.d, which lasts over reboots"
@@ -55,46 +79,20 @@ pub(super) fn read(console: &Console, args: &[String]) -> Result<Option<Options>
             _ => "-h lists the options",
         })
     })?;
-    match options.help {
-        true => console.data(USAGE).map(|()| None),
-        false => Ok(Some(options)),
+    match options.cpus.iter().find(|word| is_command(word)) {
+        Some(command) if !options.help => Err(Error::new(
+            Status::Usage,
+            format!("'{command}' is a command of binfmtctl's own, and these options aren't"),
+        )
+        .hint(format!(
+            "name CPUs here, or say `binfmtctl {command}` without these options"
+        ))),
+        _ => Ok(options),
     }
 }
 
-/// Carries the command line out.
-pub(super) fn run(
-    console: Console,
-    settings: Settings,
-    options: &Options,
-) -> (Console, Result<Reply>) {
-    if options.persistent == Some(false) {
-        console.note(
-            "persistent no: the flag F is set all the same, since without it containers don't find the emulator",
-        );
-    }
+fn order(variables: &Variables, options: &Options) -> Result<Order> {
     let asked = list::platforms(options.cpus.iter().map(String::as_str));
-    let order = order(&settings, options, &asked);
-    let lenient = settings.lenient;
-    let (console, error) = match settings.context(console, None) {
-        Ok(context) => {
-            let error = match order.and_then(|order| in_place::run(&context, &order)) {
-                Ok(done) => tell(&context, &asked, done),
-                Err(error) => Some(error),
-            };
-            (context.console, error)
-        }
-        Err((console, error)) => (console, Some(error)),
-    };
-    let failure = failure(&console, lenient, error);
-    let reply = Reply {
-        failure,
-        ..Reply::default()
-    };
-    (console, Ok(reply))
-}
-
-fn order(settings: &Settings, options: &Options, asked: &Asked) -> Result<Order> {
-    let variables = &settings.variables;
     let dir = [
         options.path.as_deref().map(AsRef::as_ref),
         variables.bin_dir.as_deref(),
@@ -110,6 +108,11 @@ fn order(settings: &Settings, options: &Options, asked: &Asked) -> Result<Order>
         (None, true) => None,
         (set, _) => Some(set.clone().unwrap_or(Request::AllTargets)),
     };
+    // Without an answer as QEMU's own script; with one, whatever runs has to have it.
+    let wish = |answer: Option<bool>, default| match answer {
+        Some(on) => Wish::required(on),
+        None => Wish::new(default),
+    };
     Ok(Order {
         directory: Directory::new(dir.unwrap_or("/usr/bin".as_ref()).as_ref(), "", &suffixes)?,
         remove: match options.reset {
@@ -119,19 +122,15 @@ fn order(settings: &Settings, options: &Options, asked: &Asked) -> Result<Order>
                 .collect(),
             false => Vec::new(),
         },
-        named: asked.named.clone(),
         every: every.map(|of| Every { of, must_run: true }),
-        credentials: options.credential == Some(true),
-        argv0: match options.preserve_argv0 {
-            None => Argv0::WhereUnderstood,
-            Some(true) => Argv0::Kept,
-            Some(false) => Argv0::NotKept,
-        },
-        manifest: settings.manifest.clone(),
+        named: asked.named,
+        unknown: asked.unknown,
+        credentials: wish(options.credential, false),
+        argv0: wish(options.preserve_argv0, true),
     })
 }
 
-fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
+fn tell(context: &Context, order: &Order, done: Done) -> Option<Error> {
     let say = |text: &str| context.console.note(text);
     for Removed { name, fate } in &done.removed {
         match fate {
@@ -149,7 +148,7 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
             Outcome::Native => say(&format!(
                 "{cpu} programs run natively; nothing was registered"
             )),
-            Outcome::Kept(rule) => say(&format!(
+            Outcome::Kept { rule, .. } => say(&format!(
                 "{cpu} programs run by the rule {rule} already, which is kept (--reset replaces it)"
             )),
             Outcome::InPlace => say(&format!("the rule for {cpu} was in place already")),
@@ -174,11 +173,11 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> Option<Error> {
             Outcome::Failed(why) => say(why),
         }
     }
-    for unknown in &asked.unknown {
+    for unknown in &order.unknown {
         say(&unknown.to_string());
     }
     done.warnings.iter().for_each(|text| say(text));
-    done.failure.or_else(|| refuse_unknown(&asked.unknown))
+    done.failure
 }
 
 #[cfg(test)]
@@ -190,15 +189,15 @@ mod tests {
     fn every_emulator_is_asked_for_unless_some_are_named() {
         let order_of = |line: &str| {
             let options = options(line);
-            let asked = list::platforms(options.cpus.iter().map(String::as_str));
-            order(&Settings::default(), &options, &asked).unwrap()
+            order(&Variables::default(), &options).unwrap()
         };
         let all = order_of("--reset -p yes");
         assert_eq!(all.remove.len(), 1);
         assert_eq!(all.every.map(|every| every.of), Some(Request::AllTargets));
-        assert!(!all.credentials);
+        assert_eq!(all.credentials, Wish::new(false));
         let some = order_of("-c yes aarch64 arm");
-        assert!(some.remove.is_empty() && some.every.is_none() && some.credentials);
+        assert!(some.remove.is_empty() && some.every.is_none());
+        assert_eq!(some.credentials, Wish::required(true));
         assert_eq!(some.named.len(), 2);
         assert_eq!(order_of("nonsense").every, None);
         let paths: Vec<_> = some.directory.candidates(some.named[0]).collect();

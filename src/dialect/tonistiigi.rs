@@ -3,14 +3,15 @@
 //! stderr. Its exit status is 0 where all of it holds, 1 where it doesn't, and
 //! 2 for a wrong command line.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::go_flags::{self, Flag, Kind, Parsed, Stop};
-use super::list::{self, Asked};
-use super::{Settings, failure, refuse_unknown};
+use super::{Settings, Variables, failure, list};
 use crate::binfmt::instance::DEFAULT_MOUNT;
 use crate::commands::install::in_place::{
-    self, Argv0, Done, Every, Fate, Installed, Order, Outcome, Removed,
+    self, Done, Every, Fate, Installed, Order, Outcome, Removed, Wish,
 };
 use crate::commands::{Context, Reply, load_manifest};
 use crate::emulator::directory::Directory;
@@ -49,26 +50,59 @@ pub(super) const FLAGS: [Flag; 4] = [
 ];
 
 const MORE: &str = "
-This is binfmtctl, speaking the language of tonistiigi/binfmt. Lists are
-separated by commas: platforms by any name, `all`; to uninstall also names of
-entries, and patterns such as 'qemu-*'. Emulators are registered where they are:
+This is binfmtctl, speaking the language of tonistiigi/binfmt. A list is one
+word: platforms by any name, `all`, separated by commas; to uninstall also names
+of entries, and patterns such as 'qemu-*'. Emulators are registered where they are:
   QEMU_BINARY_PATH     their directory (default /usr/bin)
   QEMU_BINARY_PREFIX   what the names of files and rules have before qemu-
-  QEMU_PRESERVE_ARGV0  set the flag P in any case
-  BINFMTCTL_LENIENT=1  exit 0 whatever happens, as the original does
+  QEMU_PRESERVE_ARGV0  say so where the flag P, which is set wherever kernel and
+                       QEMU understand it, can't be set
+  BINFMTCTL_LENIENT=1  exit 0 whatever fails, as the original does; a wrong flag
+                       is 2, as there
   BINFMTCTL_USERNS=1   work on the rules of the current user namespace
 Rules get the flag C here: sudo works in emulated containers, and QEMU runs as
 root for it. Those of `install`, the command, get it only with --credentials.
 `help` lists binfmtctl's own commands, which work under this name too.";
 
-/// A wrong command line is told as Go does, but what is wrong comes last.
-pub(super) fn read<'a>(
-    console: &Console,
-    program: &str,
-    args: &'a [String],
-) -> Result<Option<Parsed<'a>>> {
+/// Reads the command line and carries it out.
+pub(super) fn run(console: &Console, program: &str, words: &[String]) -> Result<Reply> {
+    let Some(parsed) = read(console, program, words)? else {
+        return Ok(Reply::default());
+    };
+    let settings = Settings::read();
+    let lenient = settings.as_ref().is_ok_and(|settings| settings.lenient);
+    if let Some(word) = parsed.rest.first() {
+        let error = Error::new(Status::Usage, format!("nothing is known of '{word}'"))
+            .hint("a list is one word, as in --install arm64,riscv64");
+        match lenient {
+            true => console.say(&error.line().to_string()),
+            false => return Err(error),
+        }
+    }
+    let order = order(&Variables::read(), &parsed);
+    if parsed.is_on("version") {
+        let manifest = settings
+            .ok()
+            .and_then(|settings| settings.manifest.manifest);
+        console.say(&version(manifest.as_deref(), order.as_ref().ok()));
+        return Ok(Reply::default());
+    }
+    let settings = settings?;
+    let manifest = settings.manifest.manifest.clone();
+    let mount = parsed.text("mount").map(Into::into);
+    let told = settings.console();
+    let (state, error) = match settings.context(told, mount) {
+        Ok(context) => carry_out(&context, order, manifest.as_deref()),
+        Err(error) => (Document::new(), Some(error)),
+    };
+    document(state, failure(console, lenient, error))
+}
+
+/// A wrong command line is told as Go does, but what is wrong comes last; of
+/// one that only asks for help nothing is left.
+fn read<'a>(console: &Console, program: &str, words: &'a [String]) -> Result<Option<Parsed<'a>>> {
     let usage = || go_flags::usage(&visible(program), &FLAGS);
-    match go_flags::parse(&FLAGS, args) {
+    match go_flags::parse(&FLAGS, words) {
         Ok(parsed) => Ok(Some(parsed)),
         Err(Stop::Help) => {
             console.help(&format!("{}\n{MORE}", usage()));
@@ -81,75 +115,58 @@ pub(super) fn read<'a>(
     }
 }
 
-/// Carries the command line out.
-pub(super) fn run(
-    console: Console,
-    settings: Settings,
-    parsed: &Parsed<'_>,
-) -> (Console, Result<Reply>) {
-    if let Some(word) = parsed.rest.first() {
-        let error = Error::new(Status::Usage, format!("nothing is known of '{word}'"))
-            .hint("lists are separated by commas alone, as in --install arm64,riscv64");
-        match settings.lenient {
-            true => console.say(&error.line().to_string()),
-            false => return (console, Err(error)),
-        }
-    }
-    let asked = list::platforms(parsed.text("install"));
-    let order = order(&settings, parsed, &asked);
-    if parsed.is_on("version") {
-        console.say(&version(&settings, order.as_ref().ok()));
-        return (console, Ok(Reply::default()));
-    }
-    let (lenient, manifest) = (settings.lenient, settings.manifest.clone());
-    let mount = parsed.text("mount").map(Into::into);
-    let context = match settings.context(console, mount) {
-        Ok(context) => context,
-        Err((console, error)) => {
-            let failure = failure(&console, lenient, Some(error));
-            return (console, document(Document::new(), failure));
-        }
-    };
-    let (state, error) = match order.and_then(|order| in_place::run(&context, &order)) {
-        Ok(done) => tell(&context, &asked, done),
-        Err(error) => {
-            let state = in_place::state(&context, manifest.as_deref());
-            (state.unwrap_or_else(|_| native(&context)), Some(error))
-        }
-    };
-    let failure = failure(&context.console, lenient, error);
-    (context.console, document(state, failure))
+/// Does what was ordered. The state is told in any case.
+fn carry_out(
+    context: &Context,
+    order: Result<Order>,
+    manifest: Option<&Path>,
+) -> (Document, Option<Error>) {
+    let done = order.and_then(|order| {
+        let done = in_place::run(context, &order, manifest)?;
+        Ok(tell(context, &order, done))
+    });
+    done.unwrap_or_else(|error| {
+        let state = in_place::state(context, manifest);
+        (state.unwrap_or_else(|_| native(context)), Some(error))
+    })
 }
 
-fn order(settings: &Settings, parsed: &Parsed<'_>, asked: &Asked) -> Result<Order> {
-    let variables = &settings.variables;
+fn order(variables: &Variables, parsed: &Parsed<'_>) -> Result<Order> {
+    let asked = list::platforms(parsed.text("install"));
     let dir = variables
         .binary_path
         .as_deref()
         .unwrap_or("/usr/bin".as_ref());
     let prefix = variables.binary_prefix.as_deref().unwrap_or_default();
+    let prefix = prefix.to_str().ok_or_else(|| {
+        let prefix = prefix.to_string_lossy();
+        Error::new(
+            Status::Usage,
+            format!("QEMU_BINARY_PREFIX, '{prefix}', isn't UTF-8 text"),
+        )
+    })?;
     Ok(Order {
         directory: Directory::new(dir.as_ref(), prefix, &[""])?,
         remove: parsed
             .text("uninstall")
             .map(list::removals)
             .unwrap_or_default(),
-        named: asked.named.clone(),
-        every: asked.every.clone().map(|of| Every {
+        named: asked.named,
+        every: asked.every.map(|of| Every {
             of,
             must_run: false,
         }),
-        credentials: true,
+        unknown: asked.unknown,
+        credentials: Wish::told(true),
         argv0: match variables.preserve_argv0 {
-            true => Argv0::Kept,
-            false => Argv0::WhereUnderstood,
+            true => Wish::told(true),
+            false => Wish::new(true),
         },
-        manifest: settings.manifest.clone(),
     })
 }
 
 /// Says in the original's form what became of everything.
-fn tell(context: &Context, asked: &Asked, done: Done) -> (Document, Option<Error>) {
+fn tell(context: &Context, order: &Order, done: Done) -> (Document, Option<Error>) {
     let say = |text: &str| context.console.note(text);
     for Removed { name, fate } in &done.removed {
         say(&match fate {
@@ -167,19 +184,21 @@ fn tell(context: &Context, asked: &Asked, done: Done) -> (Document, Option<Error
             ));
         }
     }
-    for unknown in &asked.unknown {
+    for unknown in &order.unknown {
         say(&format!("installing: {} failed: {unknown}", unknown.name));
     }
     done.warnings.iter().for_each(|text| say(text));
-    let failure = done.failure.or_else(|| refuse_unknown(&asked.unknown));
-    (done.document, failure)
+    (done.document, done.failure)
 }
 
 fn outcome(installed: &Installed) -> Option<String> {
     Some(match &installed.outcome {
         Outcome::Native if installed.of_set => return None,
         Outcome::Native => "OK: this host runs it natively, so nothing was registered".to_owned(),
-        Outcome::Kept(rule) => format!("OK: the rule {rule} runs it already, and is kept"),
+        Outcome::Kept { rule, but } => {
+            let but: String = but.iter().map(|what| format!("; it {what}")).collect();
+            format!("OK: the rule {rule} runs it already, and is kept{but}")
+        }
         Outcome::InPlace => "OK: it was in place already".to_owned(),
         Outcome::Registered { rules, behind, .. } if behind.is_empty() => {
             match rules.iter().any(|rule| rule.contains("qemu-")) {
@@ -202,7 +221,7 @@ pub(super) fn short(platform: &Platform) -> &'static str {
 }
 
 /// In the original's form: this program, the emulators, what made it.
-fn version(settings: &Settings, order: Option<&Order>) -> String {
+fn version(manifest: Option<&Path>, order: Option<&Order>) -> String {
     let own = env!("CARGO_PKG_VERSION");
     let mut platforms = PLATFORMS.iter().filter(|platform| platform.engine);
     let found = order.and_then(|order| {
@@ -210,7 +229,7 @@ fn version(settings: &Settings, order: Option<&Order>) -> String {
     });
     let qemu = match found {
         Some(found) => found.qemu,
-        None => load_manifest(settings.manifest.as_deref())
+        None => load_manifest(manifest)
             .ok()
             .map(|manifest| manifest.default),
     };
@@ -263,10 +282,9 @@ mod tests {
 
     #[test]
     fn an_order_is_what_flags_and_variables_say() {
-        let mut settings = Settings::default();
+        let mut variables = Variables::default();
         parsed("--uninstall qemu-* --install arm64,all", |parsed| {
-            let asked = list::platforms(parsed.text("install"));
-            let order = order(&settings, parsed, &asked).unwrap();
+            let order = order(&variables, parsed).unwrap();
             assert_eq!(
                 order.directory.path(),
                 "/usr/bin".as_ref() as &std::path::Path
@@ -274,18 +292,17 @@ mod tests {
             assert_eq!(order.remove.len(), 1);
             assert_eq!(order.named.len(), 1);
             assert!(order.every.is_some_and(|every| !every.must_run));
-            assert!(order.credentials);
-            assert_eq!(order.argv0, Argv0::WhereUnderstood);
+            assert_eq!(order.credentials, Wish::told(true));
+            assert_eq!(order.argv0, Wish::new(true));
         });
-        settings.variables.binary_path = Some("/opt/qemu/".into());
-        settings.variables.binary_prefix = Some("my-".to_owned());
-        settings.variables.preserve_argv0 = true;
+        variables.binary_path = Some("/opt/qemu/".into());
+        variables.binary_prefix = Some("my-".into());
+        variables.preserve_argv0 = true;
         parsed("-install=riscv64", |parsed| {
-            let asked = list::platforms(parsed.text("install"));
-            let order = order(&settings, parsed, &asked).unwrap();
+            let order = order(&variables, parsed).unwrap();
             let path = order.directory.candidates(order.named[0]).next().unwrap();
             assert_eq!(path.to_str(), Some("/opt/qemu/my-qemu-riscv64"));
-            assert_eq!(order.argv0, Argv0::Kept);
+            assert_eq!(order.argv0, Wish::told(true));
         });
     }
 

@@ -15,6 +15,10 @@ use crate::platform::Platform;
 use crate::probe::Probe;
 use crate::report::survey::Survey;
 
+/// Where emulators are had that fit, for what is fetched.
+pub(super) const PIN: &str =
+    "pin a package of static emulators for this host with `binfmtctl manifest lock`";
+
 /// No program can be started without it, and every start would blame something
 /// else.
 pub(super) fn require_null() -> Result<()> {
@@ -28,12 +32,14 @@ pub(super) fn require_null() -> Result<()> {
 }
 
 /// Refuses bytes, wherever they are now, that at this path would be no static
-/// program for the host. Returns the first of them.
+/// program for the host; `remedy` says where others are had. Returns the first
+/// of them.
 pub(super) fn check_emulator(
     step: &Step,
     path: &Path,
     bytes: &Path,
     host: &'static Platform,
+    remedy: &str,
 ) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     durable::open_file(bytes)
@@ -45,7 +51,7 @@ pub(super) fn check_emulator(
             format!("cannot use {} for {}", path.display(), step.platform.name),
         )
         .because(unfit)
-        .hint("pin a package of static emulators for this host with `binfmtctl manifest lock`")
+        .hint(remedy)
     })?;
     Ok(head)
 }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checks::{check_emulator, check_rule, guard, require_null};
+use super::checks::{PIN, check_emulator, check_rule, guard, require_null};
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
 use super::{Changes, Run};
@@ -151,7 +151,7 @@ impl Run<'_> {
     fn parts(&self, step: &Step, guard: &Guard, shelf: &Shelf) -> Result<Vec<Part>> {
         let path = step.emulator(self.context.host.platform)?;
         let emulator = self.bytes_of(path, step, shelf);
-        let head = check_emulator(step, path, &emulator, self.context.host.platform)?;
+        let head = check_emulator(step, path, &emulator, self.context.host.platform, PIN)?;
         let mut guard = guard.clone();
         guard.protect(format!("its own interpreter {}", path.display()), head);
         step.wanted

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use order::{Argv0, Done, Every, Installed, Order, Outcome};
+pub use order::{Done, Every, Installed, Order, Otherwise, Outcome, Wish};
 pub use removal::{Fate, Removal, Removed};
 
 use super::checks::require_null;
@@ -38,9 +38,10 @@ use terms::InDirectory;
 /// may do the same at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Does what the order says; what of it failed is in the answer.
-pub fn run(context: &Context, order: &Order) -> Result<Done> {
-    let manifest = load_manifest(order.manifest.as_deref())?;
+/// Does what the order says; what of it failed is in the answer. Known bytes
+/// are those of the manifest, the built-in one where none is named.
+pub fn run(context: &Context, order: &Order, manifest: Option<&Path>) -> Result<Done> {
+    let manifest = load_manifest(manifest)?;
     let run = Run {
         context,
         order,
@@ -133,8 +134,36 @@ impl Run<'_> {
         Plan::new(&terms, &Request::Named(self.asked()), survey)
     }
 
+    /// The rules that go: none for the sake of what can't come.
+    fn doom(&self, survey: &Survey<'_>) -> Doom {
+        let mut doom = Doom::decide(&self.order.remove, survey, &self.terms);
+        if self.is_hopeless(survey, &doom) {
+            doom.keep(|_| true, "nothing can come in its place");
+        }
+        doom
+    }
+
+    /// Whether the part that installs can't succeed, whatever is tried.
+    fn is_hopeless(&self, survey: &Survey<'_>, doom: &Doom) -> bool {
+        let lacks_emulator = |step: &Step| {
+            self.order.named.contains(&step.platform) && self.terms.found(step.platform).is_none()
+        };
+        !self.order.unknown.is_empty()
+            || self.lacks_set(survey)
+            || self.plan(survey, doom).work().any(lacks_emulator)
+    }
+
+    /// Whether a set was asked for and there is an emulator of none of it.
+    fn lacks_set(&self, survey: &Survey<'_>) -> bool {
+        let has = |platform: &&'static Platform| {
+            self.terms.found(platform).is_some() && !survey.is_native(platform)
+        };
+        let every = self.order.every.as_ref();
+        every.is_some_and(|every| !every.of.platforms().iter().any(has))
+    }
+
     fn change(&self, survey: &Survey<'_>, log: &mut Log) -> Result<()> {
-        let doom = Doom::decide(&self.order.remove, survey, &self.terms);
+        let doom = self.doom(survey);
         let plan = self.plan(survey, &doom);
         if doom.is_empty() && plan.work().next().is_none() {
             self.log_what_stays(&plan, log);
@@ -146,7 +175,7 @@ impl Run<'_> {
             .could_change()
             .and_then(|()| require_null())
             .and_then(|()| self.context.instance())
-            .and_then(|instance| Ok((lock(&instance)?, instance)));
+            .and_then(|instance| Ok((self.lock(&instance)?, instance)));
         match ready {
             Ok((lock, instance)) => self.carry_out(&instance, &lock, log),
             Err(error) => {
@@ -167,7 +196,7 @@ impl Run<'_> {
     fn carry_out(&self, instance: &Instance, lock: &Lock, log: &mut Log) -> Result<()> {
         // Another run may have come before the lock, and an instance to light.
         let survey = self.survey()?;
-        let mut doom = Doom::decide(&self.order.remove, &survey, &self.terms);
+        let mut doom = self.doom(&survey);
         let plan = self.plan(&survey, &doom);
         self.log_what_stays(&plan, log);
         let in_place = plan.rules_in_place();
@@ -188,11 +217,12 @@ impl Run<'_> {
         let doomed = doom.names().to_vec();
         let terms = self.terms.with_doomed(&doomed);
         let registrar = Registrar::new(self.context, instance, lock, &survey, &terms);
-        self.tell_bytes(&plan);
+        let mut unknown = Vec::new();
         for step in plan.work() {
             match self.register(&registrar, step) {
                 Ok((rules, interpreter)) => {
                     log.changed = true;
+                    unknown.extend(self.unknown_bytes(step));
                     let displaced = step
                         .wanted
                         .iter()
@@ -218,6 +248,12 @@ impl Run<'_> {
                     log.failures.add(step.platform, error, must_run);
                 }
             }
+        }
+        if !unknown.is_empty() {
+            self.context.console.note(&format!(
+                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {}",
+                unknown.join(", ")
+            ));
         }
         log.changed |= doom.remove(instance, lock, |_| true);
         log.removed = doom.finish(&mut log.failures.removals);
@@ -252,7 +288,10 @@ impl Run<'_> {
     fn log_what_stays(&self, plan: &Plan, log: &mut Log) {
         for step in plan.steps.iter().filter(|step| !step.is_work()) {
             let outcome = match (&step.foreign, step.action) {
-                (Some(rule), _) => Outcome::Kept(rule.clone()),
+                (Some(rule), _) => Outcome::Kept {
+                    rule: rule.clone(),
+                    but: Vec::new(),
+                },
                 (None, Some(Action::Native)) => Outcome::Native,
                 (None, _) => Outcome::InPlace,
             };
@@ -265,40 +304,41 @@ impl Run<'_> {
         self.order.named.contains(&platform) || every.is_some_and(|every| every.must_run)
     }
 
-    /// Says which bytes nobody answers for.
-    fn tell_bytes(&self, plan: &Plan) {
-        let mut unknown = Vec::new();
-        for found in plan
-            .work()
-            .filter_map(|step| self.terms.found(step.platform))
-        {
-            let path = found.path.display();
-            match self.manifest.known(&found.sha256) {
-                Some(release) => self.context.console.detail(&format!(
+    /// The emulator that a step has used, where nobody answers for its bytes.
+    fn unknown_bytes(&self, step: &Step) -> Option<String> {
+        let found = self.terms.found(step.platform)?;
+        let path = found.path.display();
+        match self.manifest.known(&found.sha256) {
+            Some(release) => {
+                self.context.console.detail(&format!(
                     "{path} has the pinned bytes of QEMU {} (sha256 {})",
                     release.qemu, found.sha256
-                )),
-                None => unknown.push(path.to_string()),
+                ));
+                None
             }
-        }
-        if !unknown.is_empty() {
-            self.context.console.note(&format!(
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {}",
-                unknown.join(", ")
-            ));
+            None => Some(path.to_string()),
         }
     }
-}
 
-/// Waits for another run to end, but not for ever.
-fn lock(instance: &Instance) -> Result<Lock> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match instance.lock() {
-            Err(error) if error.status() == Status::Locked && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(100));
+    /// Waits for another run to end, but not for ever.
+    fn lock(&self, instance: &Instance) -> Result<Lock> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = false;
+        loop {
+            match instance.lock() {
+                Err(error) if error.status() == Status::Locked && Instant::now() < deadline => {
+                    if !told {
+                        let seconds = PATIENCE.as_secs();
+                        let why = error.reason();
+                        self.context
+                            .console
+                            .note(&format!("{why}; waiting up to {seconds} s for it to end"));
+                        told = true;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+                locked => return locked,
             }
-            locked => return locked,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::binfmt::switch::Wanted;
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::cli::Install;
 use crate::commands::Context;
+use crate::commands::install::checks::PIN;
 use crate::commands::install::persists;
 use crate::emulator::manifest::Release;
 use crate::host::Kernel;
@@ -36,6 +37,9 @@ pub(super) trait Terms {
     /// Whether what ran by a rule with this interpreter has the bytes that a
     /// new rule would get.
     fn is_current(&self, survey: &Survey<'_>, runner: &Runner, interpreter: &str) -> bool;
+
+    /// What helps where an emulator can't work in an empty root.
+    fn remedy(&self) -> &'static str;
 }
 
 /// The terms of an install: emulators of a release, in the store.
@@ -76,6 +80,10 @@ impl Terms for Stored<'_> {
         // The file at the path is the one that runs, and has the pinned bytes.
         survey.runs_promised_bytes(runner)
             || (self.is_out_of_sight(&runner.interpreter) && may_be_promised(runner))
+    }
+
+    fn remedy(&self) -> &'static str {
+        PIN
     }
 }
 

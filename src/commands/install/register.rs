@@ -60,7 +60,7 @@ impl<'a> Registrar<'a> {
     fn try_out(&self, step: &Step) -> Result<()> {
         let host = self.context.host.platform;
         let path = step.emulator(host)?;
-        check_emulator(step, path, path, host)?;
+        check_emulator(step, path, path, host, self.terms.remedy())?;
         step.wanted
             .iter()
             .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))

@@ -116,10 +116,11 @@ pub fn parse(args: &[String]) -> Result<Options, Wrong> {
     Ok(options)
 }
 
-type Option_<'a> = (&'static str, Takes, Option<&'a str>);
+/// An option's name, what it takes, and its value where that is in the same word.
+type Given<'a> = (&'static str, Takes, Option<&'a str>);
 
 /// A long name, or the beginning of one alone.
-fn long_option<'a>(word: &str, long: &'a str) -> Result<Option_<'a>, Wrong> {
+fn long_option<'a>(word: &str, long: &'a str) -> Result<Given<'a>, Wrong> {
     let (name, value) = match long.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (long, None),
@@ -137,7 +138,7 @@ fn long_option<'a>(word: &str, long: &'a str) -> Result<Option_<'a>, Wrong> {
 }
 
 /// One letter, with its value in the same word.
-fn short_option<'a>(word: &str, short: &'a str) -> Result<Option_<'a>, Wrong> {
+fn short_option<'a>(word: &str, short: &'a str) -> Result<Given<'a>, Wrong> {
     let mut letters = short.chars();
     let letter = letters.next();
     let value = Some(letters.as_str()).filter(|value| !value.is_empty());
@@ -165,6 +166,7 @@ impl Options {
             "credential" => self.credential = yes_or_no(&value)?,
             "preserve-argv0" => self.preserve_argv0 = yes_or_no(&value)?,
             "ignore-family" => drop(yes_or_no(&value)?),
+            "qemu-path" if value.is_empty() => return Err(Wrong::NeedsArgument(word.to_owned())),
             "qemu-path" => self.path = Some(value),
             "qemu-suffix" => self.suffix = Some(value),
             _ => return Err(Wrong::WritesFiles(word.to_owned())),
@@ -234,6 +236,7 @@ pub(super) mod tests {
             ("-x", "unrecognized option '-x'"),
             ("--qemu x", "option '--qemu' is ambiguous"),
             ("--qemu-path", "option '--qemu-path' requires an argument"),
+            ("--qemu-path=", "option '--qemu-path=' requires an argument"),
             ("--reset=1", "option '--reset=1' doesn't allow an argument"),
             ("-p maybe", "option '-p' is yes or no, not 'maybe'"),
             (

@@ -1,6 +1,10 @@
 //! Where the rules are seen from: a container mounts its own binfmt_misc, and
 //! what only it holds is gone when it ends.
 
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
 use super::scene::{Scene, strings};
 use crate::world::World;
 use crate::world::cache::busybox;
@@ -138,6 +142,22 @@ fn two_at_once_wait_for_each_other() {
         }
     });
     assert_eq!(scene.rules().len(), 3);
+}
+
+#[test]
+fn who_has_to_wait_is_told_so_once() {
+    let Some(scene) = Scene::new() else { return };
+    let held = scene.world.open("register");
+    let held = Flock::lock(held, FlockArg::LockExclusive).unwrap();
+    let done = std::thread::scope(|scope| {
+        let run = scope.spawn(|| scene.run("", "binfmt --install riscv64"));
+        std::thread::sleep(Duration::from_secs(2));
+        drop(held);
+        run.join().unwrap().assert_exit(0)
+    });
+    let told = done.stderr.matches("another run is changing").count();
+    assert_eq!(told, 1, "{done}");
+    assert!(done.stderr.contains("waiting up to 60 s"), "{done}");
 }
 
 #[test]

@@ -110,6 +110,23 @@ fn options_say_how() {
         },
         // Again, and with another wish.
         Row {
+            before: &["qemu-riscv64=riscv64@here POF"],
+            line: "binfmt -p yes -c yes riscv64",
+            after: &["qemu-riscv64@here POCF"],
+            ..RISCV64
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@here POF"],
+            line: "binfmt -p yes -g no riscv64",
+            after: &["qemu-riscv64@here OF"],
+            ..RISCV64
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@here POCF"],
+            line: "binfmt -p yes -c no riscv64",
+            ..RISCV64
+        },
+        Row {
             before: &["qemu-riscv64=riscv64@here POCF"],
             line: "binfmt -p yes -c yes riscv64",
             says: &["the rule for riscv64 was in place already"],
@@ -175,6 +192,27 @@ fn what_cant_be_done_is_told_last() {
             ..wrong
         },
         Row {
+            line: "binfmt -p yes install riscv64",
+            says: &[
+                "binfmtctl: 'install' is a command of binfmtctl's own, and these options aren't (name CPUs here, or say `binfmtctl install` without these options)",
+            ],
+            ..wrong
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@elsewhere F"],
+            line: "binfmtctl --reset status",
+            says: &[
+                "binfmtctl: 'status' is a command of binfmtctl's own, and these options aren't (name CPUs here, or say `binfmtctl status` without these options)",
+            ],
+            after: &["qemu-riscv64@elsewhere F"],
+            ..wrong
+        },
+        Row {
+            line: "register --qemu-path= riscv64",
+            says: &["binfmtctl: option '--qemu-path=' requires an argument (-h lists the options)"],
+            ..wrong
+        },
+        Row {
             line: "binfmt -p yes risc",
             status: 1,
             says: &[
@@ -188,10 +226,10 @@ fn what_cant_be_done_is_told_last() {
             before: &["wine", "qemu-riscv64=riscv64@elsewhere F"],
             status: 1,
             says: &[
-                "removed the rule qemu-riscv64",
-                "binfmtctl: there is no emulator qemu-* in {here}, and no foreign platform runs (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+                "kept the rule qemu-riscv64: nothing can come in its place",
+                "binfmtctl: there is no emulator qemu-* for another platform in {here} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
             ],
-            after: &["wine"],
+            after: &["qemu-riscv64@elsewhere F", "wine"],
             ..wrong
         },
         Row {
@@ -199,7 +237,6 @@ fn what_cant_be_done_is_told_last() {
             env: "QEMU_BIN_DIR={half}",
             status: 1,
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
                 "Setting {half}/qemu-riscv64 as binfmt interpreter for riscv64",
                 "{half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
                 "binfmtctl: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
@@ -212,7 +249,7 @@ fn what_cant_be_done_is_told_last() {
             env: "QEMU_BIN_DIR={empty} BINFMTCTL_LENIENT=1",
             status: 0,
             says: &[
-                "binfmtctl: there is no emulator qemu-* in {empty}, and no foreign platform runs (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
             ],
             ..wrong
         },
@@ -227,6 +264,133 @@ fn what_cant_be_done_is_told_last() {
             status: 0,
             out: Out::Help("--credential yes|no"),
             ..wrong
+        },
+    ]);
+}
+
+#[test]
+fn what_was_asked_for_of_a_rule_that_is_kept_has_to_be_so() {
+    let Some(scene) = Scene::new() else { return };
+    let kept = Row {
+        before: &["qemu-riscv64=riscv64@elsewhere POF"],
+        line: "register riscv64",
+        says: &[
+            "riscv64 programs run by the rule qemu-riscv64 already, which is kept (--reset replaces it)",
+        ],
+        after: &["qemu-riscv64@elsewhere POF"],
+        ..RISCV64
+    };
+    scene.play(&[
+        kept,
+        Row {
+            line: "register -c no -g yes riscv64",
+            ..kept
+        },
+        Row {
+            line: "register -c yes riscv64",
+            status: 1,
+            says: &[
+                "linux/riscv64 runs by the rule qemu-riscv64, which is kept and lacks the flag C, so sudo won't work in containers",
+                "binfmtctl: linux/riscv64 runs by the rule qemu-riscv64, which is kept and lacks the flag C, so sudo won't work in containers (--reset replaces it)",
+            ],
+            ..kept
+        },
+        Row {
+            line: "register -g no riscv64",
+            status: 1,
+            says: &[
+                "linux/riscv64 runs by the rule qemu-riscv64, which is kept and has the flag P",
+                "binfmtctl: linux/riscv64 runs by the rule qemu-riscv64, which is kept and has the flag P (--reset replaces it)",
+            ],
+            ..kept
+        },
+        Row {
+            before: &["theirs=riscv64@elsewhere OCF"],
+            line: "register -g yes -c no riscv64",
+            status: 1,
+            says: &[
+                "linux/riscv64 runs by the rule theirs, which is kept and lacks the flag P, so programs get their path as argv[0], and has the flag C",
+                "binfmtctl: linux/riscv64 runs by the rule theirs, which is kept and lacks the flag P, so programs get their path as argv[0], and has the flag C (remove that rule first)",
+            ],
+            after: &["theirs@elsewhere OCF"],
+            ..kept
+        },
+        Row {
+            line: "register --reset -c yes riscv64",
+            says: &[
+                "removed the rule qemu-riscv64",
+                "Setting {here}/qemu-riscv64 as binfmt interpreter for riscv64",
+            ],
+            after: &["qemu-riscv64@here POCF"],
+            ..kept
+        },
+    ]);
+}
+
+#[test]
+fn nothing_goes_for_the_sake_of_what_cant_come() {
+    let Some(scene) = Scene::new() else { return };
+    let before = [
+        "qemu-riscv64=riscv64@elsewhere F",
+        "qemu-s390x=s390x@elsewhere F",
+    ];
+    let kept = Row {
+        before: &before,
+        line: "register --reset -p yes",
+        status: 1,
+        out: Out::Nothing,
+        after: &["qemu-riscv64@elsewhere F", "qemu-s390x@elsewhere F"],
+        ..ROW
+    };
+    scene.play(&[
+        Row {
+            env: "QEMU_BIN_DIR={empty}",
+            says: &[
+                "kept the rule qemu-s390x: nothing can come in its place",
+                "kept the rule qemu-riscv64: nothing can come in its place",
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+            ],
+            ..kept
+        },
+        Row {
+            line: "register -Q{empty}",
+            says: &[
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+            ],
+            ..kept
+        },
+        Row {
+            line: "register --reset -p yes risv64",
+            says: &[
+                "kept the rule qemu-s390x: nothing can come in its place",
+                "kept the rule qemu-riscv64: nothing can come in its place",
+                "unknown platform 'risv64'; did you mean 'linux/riscv64'?",
+                "binfmtctl: cannot install risv64: unknown platform 'risv64'; did you mean 'linux/riscv64'? (`binfmtctl status all-targets` lists every name)",
+            ],
+            ..kept
+        },
+        Row {
+            line: "register --reset -p yes ppc64 riscv64",
+            says: &[
+                "kept the rule qemu-s390x: nothing can come in its place",
+                "kept the rule qemu-riscv64: nothing can come in its place",
+                "riscv64 programs run by the rule qemu-riscv64 already, which is kept (--reset replaces it)",
+                "cannot install linux/ppc64: there is no {here}/qemu-ppc64-static, nor {here}/qemu-ppc64",
+                "binfmtctl: cannot install linux/ppc64: there is no {here}/qemu-ppc64-static, nor {here}/qemu-ppc64 (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install ppc64` get one)",
+            ],
+            ..kept
+        },
+        // What is there comes, and the rest goes.
+        Row {
+            line: "register --reset -p yes riscv64",
+            status: 0,
+            says: &[
+                "removed the rule qemu-s390x",
+                "removed the rule qemu-riscv64",
+                "Setting {here}/qemu-riscv64 as binfmt interpreter for riscv64",
+            ],
+            after: &["qemu-riscv64@here POF"],
+            ..kept
         },
     ]);
 }

@@ -17,19 +17,30 @@ const INSTALL: Row<'static> = Row {
 fn a_rule_that_works_is_kept_and_named() {
     let Some(scene) = Scene::new() else { return };
     let kept = Row {
-        says: &["installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept"],
+        says: &[
+            "installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept; it lacks the flag C, so sudo won't work in containers",
+        ],
         ..INSTALL
     };
     scene.play(&[
-        // A distribution's, also where that has its emulators at the same path.
         Row {
             before: &["qemu-riscv64=riscv64@elsewhere POF"],
             after: &["qemu-riscv64@elsewhere POF"],
             ..kept
         },
         Row {
-            before: &["qemu-riscv64=riscv64@here POF"],
-            after: &["qemu-riscv64@here POF"],
+            before: &["qemu-riscv64=riscv64@elsewhere POCF"],
+            after: &["qemu-riscv64@elsewhere POCF"],
+            says: &["installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept"],
+            ..kept
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@elsewhere F"],
+            env: "QEMU_PRESERVE_ARGV0=1",
+            after: &["qemu-riscv64@elsewhere F"],
+            says: &[
+                "installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept; it lacks the flag P, so programs get their path as argv[0]; it lacks the flag C, so sudo won't work in containers",
+            ],
             ..kept
         },
         Row {
@@ -38,8 +49,7 @@ fn a_rule_that_works_is_kept_and_named() {
             env: "QEMU_BINARY_PATH={half}",
             after: &["qemu-riscv64@elsewhere F"],
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
-                "installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept",
+                "installing: riscv64 OK: the rule qemu-riscv64 runs it already, and is kept; it lacks the flag C, so sudo won't work in containers",
                 "installing: s390x failed: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
             ],
             ..kept
@@ -47,7 +57,7 @@ fn a_rule_that_works_is_kept_and_named() {
         Row {
             before: &["riscv64-linux=riscv64@elsewhere F"],
             after: &["riscv64-linux@elsewhere F"],
-            says: &["installing: riscv64 OK: the rule riscv64-linux runs it already, and is kept"],
+            says: &["installing: riscv64 OK: the rule riscv64-linux runs it already, and is kept; it lacks the flag C, so sudo won't work in containers"],
             ..kept
         },
         // multiarch's, the same command line without and with a reset.
@@ -159,9 +169,17 @@ fn a_rule_that_doesnt_work_is_shadowed_and_named() {
 fn a_rule_of_this_tools_making_is_replaced_where_it_isnt_right() {
     let Some(scene) = Scene::new() else { return };
     scene.play(&[
-        // Of an earlier version of the image.
+        // Of an earlier version of the image, and by the other command line.
         Row {
             before: &["qemu-riscv64=riscv64@older POCF"],
+            ..INSTALL
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@older POF"],
+            ..INSTALL
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@here POF"],
             ..INSTALL
         },
         Row {
@@ -251,7 +269,6 @@ fn a_reset_takes_away_what_there_is_and_no_more() {
                 "qemu-cris@elsewhere F", "qemu-riscv64@half POF", "wine",
             ],
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
                 "removed the rule qemu-riscv64",
                 "kept the rule qemu-cris: linux/s390x can't be replaced",
                 "Setting {half}/qemu-riscv64 as binfmt interpreter for riscv64",

@@ -1,9 +1,11 @@
 //! tonistiigi/binfmt's flags, names and sets.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 
 use super::scene::{Out, ROW, Row, Scene, by_platform, strings};
-use crate::world::{World, host, text};
+use crate::world::{Output, World, host, text};
 
 const RISCV64: Row<'static> = Row {
     says: &["installing: riscv64 OK"],
@@ -94,7 +96,7 @@ fn a_wrong_line_is_told_as_go_does_and_last() {
         ("binfmt --install riscv64 status", "status"),
     ] {
         let wrong = format!(
-            "nothing is known of '{word}' (lists are separated by commas alone, as in --install arm64,riscv64)"
+            "nothing is known of '{word}' (a list is one word, as in --install arm64,riscv64)"
         );
         let says = format!("binfmtctl: {wrong}");
         scene.play(&[Row {
@@ -126,6 +128,15 @@ fn help_and_version_go_to_stderr() {
         ] {
             assert!(help.stderr.contains(word), "{help}");
         }
+    }
+    for (env, line) in [
+        ("BINFMTCTL_PREFIX=", "binfmt -h"),
+        ("BINFMTCTL_HOST=1", "register --help"),
+        ("BINFMTCTL_HOST=1", "binfmt --version"),
+        ("BINFMTCTL_PREFIX=", "binfmt --version"),
+        ("QEMU_BINARY_PREFIX=/", "binfmt --version"),
+    ] {
+        scene.run(env, line).assert_exit(0);
     }
     let own = env!("CARGO_PKG_VERSION");
     let version = format!(
@@ -310,7 +321,6 @@ fn a_named_platform_runs_or_the_run_has_failed() {
             line: "binfmt --install s390x",
             env: "QEMU_BINARY_PATH={broken}",
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {broken}/qemu-s390x",
                 "installing: s390x failed: {broken}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
                 "binfmtctl: {broken}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
             ],
@@ -320,14 +330,13 @@ fn a_named_platform_runs_or_the_run_has_failed() {
             line: "binfmt --install s390x,riscv64",
             env: "QEMU_BINARY_PATH={broken}",
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {broken}/qemu-riscv64, {broken}/qemu-s390x",
                 "installing: riscv64 failed: {broken}/qemu-riscv64 doesn't run a riscv64 program: it ended with exit status: 127 instead of running the program",
                 "installing: s390x failed: {broken}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
                 "binfmtctl: linux/riscv64 and 1 more platforms can't run: {broken}/qemu-riscv64 doesn't run a riscv64 program: it ended with exit status: 127 instead of running the program",
             ],
             ..failed
         },
-        // What it was told as before: 0 whatever happens.
+        // What it was told as before: 0 whatever fails.
         Row {
             line: "binfmt --install risv64",
             env: "BINFMTCTL_LENIENT=1",
@@ -343,7 +352,7 @@ fn a_named_platform_runs_or_the_run_has_failed() {
             env: "BINFMTCTL_LENIENT=yes",
             status: 0,
             says: &[
-                "nothing is known of 's390x' (lists are separated by commas alone, as in --install arm64,riscv64)",
+                "nothing is known of 's390x' (a list is one word, as in --install arm64,riscv64)",
                 "installing: riscv64 OK",
             ],
             ..RISCV64
@@ -351,9 +360,12 @@ fn a_named_platform_runs_or_the_run_has_failed() {
     ]);
     scene.clear();
     let dynamic = scene.run("QEMU_BINARY_PATH={dynamic}", "binfmt --install s390x");
-    dynamic
-        .assert_exit(1)
-        .assert_says(&["it isn't static", "s390x"]);
+    let dynamic = dynamic.assert_exit(1).assert_says(&[
+        "it isn't static",
+        "s390x",
+        "`binfmtctl install` gets one",
+    ]);
+    assert!(!dynamic.stderr.contains("not pinned"), "{dynamic}");
     assert!(scene.rules().is_empty());
 }
 
@@ -383,7 +395,6 @@ fn of_all_those_are_installed_that_are_there() {
         Row {
             env: "QEMU_BINARY_PATH={half}",
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
                 "installing: riscv64 OK",
                 "installing: s390x failed: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
             ],
@@ -398,7 +409,6 @@ fn of_all_those_are_installed_that_are_there() {
             env: "QEMU_BINARY_PATH={half}",
             status: 1,
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
                 "uninstalling: qemu-s390x kept: linux/s390x can't be replaced",
                 "installing: riscv64 OK",
                 "installing: s390x failed: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
@@ -413,7 +423,6 @@ fn of_all_those_are_installed_that_are_there() {
             env: "QEMU_BINARY_PATH={half}",
             status: 1,
             says: &[
-                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {half}/qemu-s390x",
                 "installing: riscv64 OK",
                 "installing: s390x failed: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
                 "binfmtctl: {half}/qemu-s390x doesn't run a s390x program: it ended with exit status: 127 instead of running the program",
@@ -427,23 +436,53 @@ fn of_all_those_are_installed_that_are_there() {
             env: "QEMU_BINARY_PATH={empty}",
             status: 1,
             says: &[
-                "binfmtctl: there is no emulator qemu-* in {empty}, and no foreign platform runs (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
             ],
             ..all
         },
         Row {
             env: "QEMU_BINARY_PATH={empty} BINFMTCTL_LENIENT=1",
             says: &[
-                "binfmtctl: there is no emulator qemu-* in {empty}, and no foreign platform runs (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
             ],
             ..all
         },
-        // Nothing to be done, since others did it.
+        // That others did it says nothing of what was asked for.
         Row {
             before: &["rosetta=riscv64@elsewhere POF"],
             env: "QEMU_BINARY_PATH={empty}",
+            status: 1,
+            says: &[
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+            ],
             out: Out::State(&["riscv64"]),
             after: &["rosetta@elsewhere POF"],
+            ..all
+        },
+        // Nor does anything go for it.
+        Row {
+            before: &["qemu-riscv64=riscv64@elsewhere F"],
+            line: "binfmt --uninstall qemu-* --install all",
+            env: "QEMU_BINARY_PATH={empty}",
+            status: 1,
+            says: &[
+                "uninstalling: qemu-riscv64 kept: nothing can come in its place",
+                "binfmtctl: there is no emulator qemu-* for another platform in {empty} (say where the emulators are with QEMU_BINARY_PATH, or let `binfmtctl install` get them)",
+            ],
+            out: Out::State(&["riscv64"]),
+            after: &["qemu-riscv64@elsewhere F"],
+        },
+        Row {
+            before: &["qemu-riscv64=riscv64@elsewhere F"],
+            line: "binfmt --uninstall qemu-* --install risv64",
+            status: 1,
+            says: &[
+                "uninstalling: qemu-riscv64 kept: nothing can come in its place",
+                "installing: risv64 failed: unknown platform 'risv64'; did you mean 'linux/riscv64'?",
+                "binfmtctl: cannot install risv64: unknown platform 'risv64'; did you mean 'linux/riscv64'? (`binfmtctl status all-targets` lists every name)",
+            ],
+            out: Out::State(&["riscv64"]),
+            after: &["qemu-riscv64@elsewhere F"],
             ..all
         },
         Row {
@@ -513,12 +552,18 @@ fn variables_say_where_emulators_are_and_what_they_are_called() {
             says: &[],
             ..RISCV64
         },
+        // Of no matter for this.
+        Row {
+            line: "binfmt --install riscv64",
+            env: "BINFMTCTL_COLOR=sometimes",
+            ..RISCV64
+        },
         Row {
             line: "binfmt",
-            env: "BINFMTCTL_COLOR=sometimes",
+            env: "BINFMTCTL_PREFIX=",
             status: 2,
             says: &[
-                "binfmtctl: invalid value 'sometimes' for '--color <WHEN>' (a variable BINFMTCTL_... says so)",
+                "binfmtctl: a value is required for '--prefix <DIR>' but none was supplied (a variable BINFMTCTL_... says so)",
             ],
             out: Out::Nothing,
             ..ROW
@@ -632,4 +677,68 @@ fn our_own_commands_work_under_the_other_name() {
     scene.run("", "binfmt check riscv64").assert_exit(0);
     scene.run("", "binfmt uninstall").assert_exit(0);
     assert!(scene.rules().is_empty());
+}
+
+#[test]
+fn an_argument_that_is_no_text_isnt_taken_for_another() {
+    let Some(scene) = Scene::new() else { return };
+    let odd = |before: &str| OsString::from_vec([before.as_bytes(), b"here\xff"].concat());
+    for (name, args) in [
+        ("binfmt", vec![odd("--uninstall=")]),
+        ("binfmt", vec!["--mount".into(), odd("/")]),
+        ("binfmtctl", vec!["--reset".into(), "-Q".into(), odd("/")]),
+        ("register", vec![odd("")]),
+    ] {
+        let program = match name {
+            "binfmtctl" => env!("CARGO_BIN_EXE_binfmtctl").into(),
+            name => scene.world.path(name),
+        };
+        let mut command = scene.world.command(program.to_str().unwrap());
+        Output::of(command.args(args))
+            .assert_exit(2)
+            .assert_says(&["here\u{fffd}", "isn't UTF-8 text"]);
+    }
+}
+
+#[test]
+fn p_is_set_only_where_qemu_understands_it() {
+    let Some(scene) = Scene::new() else { return };
+    let old = scene.world.path("empty/qemu-riscv64");
+    let mut bytes = fs::read(scene.world.path("here/qemu-riscv64")).unwrap();
+    let version = format!("version {}", crate::world::cache::OLD);
+    let mut at = memchr::memmem::find_iter(&bytes, version.as_bytes());
+    let at = at.next().expect("a version") + "version ".len();
+    let older = format!("5.2.{:0>1$}", 0, version.len() - "version 5.2.".len());
+    bytes[at..at + older.len()].copy_from_slice(older.as_bytes());
+    crate::world::write_program(&old, &bytes);
+    let unset = "the flag P isn't set for {empty}/qemu-riscv64, since arguments would be shifted: it takes QEMU 6.0";
+    let unpinned = "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {empty}/qemu-riscv64";
+    scene.play(&[
+        Row {
+            line: "binfmt --install riscv64",
+            env: "QEMU_BINARY_PATH={empty} QEMU_PRESERVE_ARGV0=1",
+            says: &[unpinned, "installing: riscv64 OK", unset],
+            after: &["qemu-riscv64@empty OCF"],
+            ..RISCV64
+        },
+        Row {
+            line: "binfmt --install riscv64",
+            env: "QEMU_BINARY_PATH={empty}",
+            says: &[unpinned, "installing: riscv64 OK"],
+            after: &["qemu-riscv64@empty OCF"],
+            ..RISCV64
+        },
+        Row {
+            line: "register -g yes riscv64",
+            env: "QEMU_BIN_DIR={empty}",
+            says: &[
+                unpinned,
+                "Setting {empty}/qemu-riscv64 as binfmt interpreter for riscv64",
+                unset,
+            ],
+            out: Out::Nothing,
+            after: &["qemu-riscv64@empty OF"],
+            ..RISCV64
+        },
+    ]);
 }

@@ -80,6 +80,13 @@ fn a_platforms_name_means_this_tools_rules() {
         ],
         ..UNTOUCHED
     };
+    // Also one that the other command line has made.
+    scene.play(&[Row {
+        before: &["qemu-riscv64=riscv64@here POF"],
+        line: "binfmt --uninstall riscv64",
+        says: &["uninstalling: qemu-riscv64 OK"],
+        ..ROW
+    }]);
     let lines = [
         "binfmt --uninstall riscv64",
         "binfmt -uninstall linux/riscv64",

@@ -1,9 +1,10 @@
 //! Whether the asked state holds afterwards, and what a person should know.
 
 use super::{Done, Failures, Installed, Log, Outcome, Removed, Run};
+use crate::binfmt::Entry;
 use crate::commands::install::{arm_is_missing, sum_up};
 use crate::error::{Error, Status};
-use crate::platform::Platform;
+use crate::platform::{Platform, UnknownName};
 use crate::report::Action;
 use crate::report::survey::Survey;
 
@@ -12,8 +13,18 @@ impl Run<'_> {
     pub(super) fn conclude(&self, after: &Survey<'_>, mut log: Log) -> Done {
         for installed in &mut log.installed {
             let platform = installed.platform;
-            let error = match &installed.outcome {
+            let error = match &mut installed.outcome {
                 Outcome::Failed(_) => continue,
+                Outcome::Kept { rule, but } if after.runs(platform) => {
+                    let rule = after.entries.iter().find(|entry| entry.name == *rule);
+                    let Some(entry) = rule else { continue };
+                    let (told, failed) = self.terms.otherwise(entry);
+                    *but = told;
+                    match failed.is_empty() {
+                        true => continue,
+                        false => kept(platform, entry, &failed),
+                    }
+                }
                 _ if after.runs(platform) => continue,
                 Outcome::Registered { rules, .. } if are_gone(after, rules) => {
                     self.not_held(platform)
@@ -35,13 +46,14 @@ impl Run<'_> {
             };
         }
         document.changed = self.order.changes().then_some(log.changed);
+        let mut warnings = self.without_argv0(&log.installed);
+        if log.changed {
+            warnings.extend(self.warnings(after, &log.removed));
+        }
         let failure = self.failure(after, &log.installed, log.failures);
         Done {
             document,
-            warnings: match log.changed {
-                true => self.warnings(after, &log.removed),
-                false => Vec::new(),
-            },
+            warnings,
             removed: log.removed,
             installed: log.installed,
             failure,
@@ -81,9 +93,18 @@ impl Run<'_> {
             failures.platforms.append(&mut failures.forgiven);
         }
         match sum_up(failures.platforms) {
-            None if nothing_runs => Some(self.terms.empty()),
+            None if self.lacks_set(after) => Some(self.terms.empty()),
+            None => unknown(self.order.unknown.first()?),
             failure => failure,
         }
+    }
+
+    /// Says where P was asked for, and the rules of this tool haven't got it.
+    fn without_argv0(&self, installed: &[Installed]) -> Vec<String> {
+        let is_own =
+            |one: &&Installed| matches!(one.outcome, Outcome::Registered { .. } | Outcome::InPlace);
+        let own = installed.iter().filter(is_own).map(|one| one.platform);
+        self.terms.without_argv0(own).into_iter().collect()
     }
 
     /// What doesn't last, and what engines will misunderstand.
@@ -136,6 +157,32 @@ impl Run<'_> {
 fn are_gone(after: &Survey<'_>, rules: &[String]) -> bool {
     let is_there = |rule: &String| after.entries.iter().any(|entry| entry.name == *rule);
     !rules.iter().any(is_there)
+}
+
+/// What has no platform can't be installed.
+fn unknown(name: &UnknownName) -> Option<Error> {
+    Some(
+        Error::new(Status::Failed, format!("cannot install {}", name.name))
+            .because(name.clone())
+            .hint("`binfmtctl status all-targets` lists every name"),
+    )
+}
+
+/// What was asked for isn't so, and isn't changed either.
+fn kept(platform: &Platform, entry: &Entry, failed: &[&str]) -> Error {
+    let rule = &entry.name;
+    Error::new(
+        Status::Failed,
+        format!(
+            "{} runs by the rule {rule}, which is kept and {}",
+            platform.name,
+            failed.join(", and ")
+        ),
+    )
+    .hint(match rule.starts_with("qemu-") {
+        true => "--reset replaces it",
+        false => "remove that rule first",
+    })
 }
 
 fn doesnt_run(platform: &Platform) -> Error {

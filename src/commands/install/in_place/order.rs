@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Removal, Removed};
 use crate::emulator::directory::Directory;
 use crate::error::Error;
-use crate::platform::{Platform, Request};
+use crate::platform::{Platform, Request, UnknownName};
 use crate::report::{Action, Document};
 
 /// What is to be done.
@@ -19,12 +19,12 @@ pub struct Order {
     pub named: Vec<&'static Platform>,
     /// Further platforms to install, as far as there are emulators.
     pub every: Option<Every>,
+    /// Names that were asked for and that no platform has.
+    pub unknown: Vec<UnknownName>,
     /// Whether set-user-id programs get their rights (flag C).
-    pub credentials: bool,
-    /// Whether `argv[0]` is kept (flag P).
-    pub argv0: Argv0,
-    /// The manifest that known bytes are in; `None` means the built-in one.
-    pub manifest: Option<PathBuf>,
+    pub credentials: Wish,
+    /// Whether `argv[0]` is kept where kernel and emulator understand it (flag P).
+    pub argv0: Wish,
 }
 
 /// A set of platforms that nobody wrote down one by one.
@@ -37,15 +37,44 @@ pub struct Every {
     pub must_run: bool,
 }
 
-/// Whether a rule keeps `argv[0]`.
+/// Whether rules are to have a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Argv0 {
-    /// Where kernel and emulator understand it.
-    WhereUnderstood,
-    /// In any case.
-    Kept,
-    /// Never.
-    NotKept,
+pub struct Wish {
+    /// Whether those that are registered get it.
+    pub on: bool,
+    /// What it means that one which is kept is otherwise.
+    pub otherwise: Otherwise,
+}
+
+/// What it means that a wish isn't fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// Nothing: nobody said anything.
+    Fine,
+    /// A person wants to know.
+    Told,
+    /// What was asked for isn't so.
+    Failed,
+}
+
+impl Wish {
+    /// What counts where nobody said anything.
+    pub fn new(on: bool) -> Self {
+        let otherwise = Otherwise::Fine;
+        Self { on, otherwise }
+    }
+
+    /// What people rely on without having asked for it one by one.
+    pub fn told(on: bool) -> Self {
+        let otherwise = Otherwise::Told;
+        Self { on, otherwise }
+    }
+
+    /// What was asked for.
+    pub fn required(on: bool) -> Self {
+        let otherwise = Otherwise::Failed;
+        Self { on, otherwise }
+    }
 }
 
 /// What was done.
@@ -79,8 +108,13 @@ pub struct Installed {
 pub enum Outcome {
     /// It needs no emulator.
     Native,
-    /// The rule of this name runs it already, and isn't to be replaced.
-    Kept(String),
+    /// A rule runs it already, and isn't to be replaced.
+    Kept {
+        /// Its name.
+        rule: String,
+        /// What a person wants to know of it.
+        but: Vec<&'static str>,
+    },
     /// Its rules are there already.
     InPlace,
     /// These rules were registered, for this emulator.
@@ -110,7 +144,7 @@ impl Outcome {
     pub(super) fn action(&self) -> Action {
         match self {
             Self::Native => Action::Native,
-            Self::Kept(_) | Self::InPlace => Action::Kept,
+            Self::Kept { .. } | Self::InPlace => Action::Kept,
             Self::Registered { replaced: true, .. } => Action::Replaced,
             Self::Registered { .. } => Action::Installed,
             Self::Failed(_) => Action::Failed,

@@ -15,7 +15,7 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::{Entry, Instance};
 use crate::commands::install::plan::is_for;
 use crate::error::{Error, Status};
-use crate::platform::{self, TARGETS};
+use crate::platform::{self, PLATFORMS, TARGETS};
 use crate::report::survey::Survey;
 
 /// What is to be removed.
@@ -84,7 +84,7 @@ impl Doom {
         for removal in removals {
             let before = (doom.doomed.len(), doom.removed.len());
             match removal {
-                Removal::All => doom.add_own(survey.entries.iter(), terms),
+                Removal::All => doom.add_own(survey.entries.iter(), survey, terms),
                 Removal::Matching(pattern) => doom.add_matching(pattern, survey),
                 Removal::Named(name) => doom.add_named(name, survey, terms),
             }
@@ -145,16 +145,25 @@ impl Doom {
         let entries = survey.entries.iter();
         self.add_own(
             entries.filter(|other| other.name != name && matches_one(other)),
+            survey,
             terms,
         );
     }
 
     /// Those of the entries that are of these tools' making; says of others
     /// that they stay.
-    fn add_own<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>, terms: &InDirectory<'_>) {
+    fn add_own<'e>(
+        &mut self,
+        entries: impl Iterator<Item = &'e Entry>,
+        survey: &Survey<'_>,
+        terms: &InDirectory<'_>,
+    ) {
         for entry in entries.filter(|entry| is_emulators(entry)) {
             match terms.is_own(entry) {
                 true => self.doom(entry),
+                false if survey.is_ours(entry) => {
+                    self.log(&entry.name, Fate::Kept(of_store(entry)))
+                }
                 false => self.log(&entry.name, Fate::Kept(NOT_OWN.to_owned())),
             }
         }
@@ -242,6 +251,14 @@ impl Doom {
 const NO_EMULATOR: &str = "it isn't an emulator's";
 const NOT_OWN: &str =
     "it isn't of this tool's making; name the rule itself to remove it all the same";
+
+/// Why a rule of binfmtctl's own commands stays.
+fn of_store(entry: &Entry) -> String {
+    let mut platforms = PLATFORMS.iter();
+    let platform = platforms.find(|platform| is_for(entry, platform.targets()));
+    let name = platform.map_or("", |platform| platform.name.trim_start_matches("linux/"));
+    format!("it is binfmtctl's own; `binfmtctl uninstall {name}` removes it")
+}
 
 /// Whether a rule runs some platform's programs on an emulator.
 fn is_emulators(entry: &Entry) -> bool {

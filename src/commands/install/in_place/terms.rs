@@ -2,14 +2,17 @@
 //! directory, and which rules are of its making.
 //!
 //! There is no store that tells ours from others'. A rule counts as one of
-//! these tools' when name, interpreter and flags (F, and C, which
-//! distributions don't set) are what they register for what it matches.
+//! these tools' when name, interpreter and F are what they register for what it
+//! matches, and no file brings it back at boot: such a rule is a
+//! distribution's. Where such files can't be seen, only one with C counts,
+//! which most distributions don't set.
 
 use std::collections::BTreeMap;
 use std::iter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Argv0, Order};
+use super::{Order, Otherwise};
+use crate::binfmt::boot::Boot;
 use crate::binfmt::switch::Wanted;
 use crate::binfmt::{Entry, Flags};
 use crate::commands::Context;
@@ -17,7 +20,7 @@ use crate::commands::install::plan::{Terms, flags, is_for, matches_others};
 use crate::digest::Digest;
 use crate::emulator::directory::Found;
 use crate::error::{Error, Result, Status};
-use crate::host::Kernel;
+use crate::host::{Init, Kernel};
 use crate::platform::{Platform, TARGETS};
 use crate::probe::Runner;
 use crate::report::survey::Survey;
@@ -27,6 +30,8 @@ pub(super) struct InDirectory<'a> {
     order: &'a Order,
     kernel: &'a Kernel,
     found: BTreeMap<&'static str, Result<Found>>,
+    /// What a boot reads; `None` where that isn't in sight.
+    boot: Option<Boot>,
 }
 
 impl<'a> InDirectory<'a> {
@@ -41,10 +46,14 @@ impl<'a> InDirectory<'a> {
                 found.insert(platform.emulator, result);
             }
         }
+        let host = &context.host;
+        // OpenRC's services are scripts, which may register anything.
+        let in_sight = host.sees_boot() && host.init != Init::OpenRc;
         Self {
             order,
-            kernel: &context.host.kernel,
+            kernel: &host.kernel,
             found,
+            boot: in_sight.then(|| Boot::read(Path::new("/"), &host.init, &context.conf)),
         }
     }
 
@@ -74,13 +83,13 @@ impl<'a> InDirectory<'a> {
             ))
     }
 
-    /// There is no emulator at all.
+    /// There is no emulator of a set.
     pub fn empty(&self) -> Error {
         let directory = &self.order.directory;
         Error::new(
             Status::Failed,
             format!(
-                "there is no emulator {}qemu-* in {}, and no foreign platform runs",
+                "there is no emulator {}qemu-* for another platform in {}",
                 directory.prefix(),
                 directory.path().display()
             ),
@@ -91,8 +100,12 @@ impl<'a> InDirectory<'a> {
     /// Whether a rule is of these tools' making.
     pub fn is_own(&self, entry: &Entry) -> bool {
         let flags = entry.known_flags();
+        let is_unclaimed = match &self.boot {
+            Some(boot) => !boot.has(entry),
+            None => flags.credentials,
+        };
         flags.fix_binary
-            && flags.credentials
+            && is_unclaimed
             && TARGETS.iter().any(|target| {
                 let wanted = Wanted {
                     target,
@@ -117,13 +130,70 @@ impl<'a> InDirectory<'a> {
 
     fn flags_for(&self, found: &Found) -> Flags {
         let qemu = found.qemu.as_deref().unwrap_or_default();
-        let mut flags = flags(self.kernel, qemu, self.order.credentials);
-        match self.order.argv0 {
-            Argv0::WhereUnderstood => {}
-            Argv0::Kept => flags.preserve_argv0 = true,
-            Argv0::NotKept => flags.preserve_argv0 = false,
-        }
+        let mut flags = flags(self.kernel, qemu, self.order.credentials.on);
+        flags.preserve_argv0 &= self.order.argv0.on;
         flags
+    }
+
+    /// What is said where P was asked for, and these rules can't have it.
+    pub fn without_argv0<'p>(
+        &self,
+        platforms: impl Iterator<Item = &'p Platform>,
+    ) -> Option<String> {
+        let wish = self.order.argv0;
+        let found = platforms.filter_map(|platform| self.found(platform));
+        let without: Vec<_> = found
+            .filter(|found| !self.flags_for(found).preserve_argv0)
+            .map(|found| found.path.display().to_string())
+            .collect();
+        if without.is_empty() || !wish.on || wish.otherwise == Otherwise::Fine {
+            return None;
+        }
+        Some(match self.kernel.announces_argv0() {
+            false => format!(
+                "the flag P isn't set, since arguments would be shifted: it takes Linux 5.12, and this is {}",
+                self.kernel
+            ),
+            true => format!(
+                "the flag P isn't set for {}, since arguments would be shifted: it takes QEMU 6.0",
+                without.join(", ")
+            ),
+        })
+    }
+
+    /// In what the flags of a rule that is kept aren't as they were to be: what
+    /// a person wants to know, and what was asked for.
+    pub fn otherwise(&self, entry: &Entry) -> (Vec<&'static str>, Vec<&'static str>) {
+        let flags = entry.known_flags();
+        // Where no emulator could be told of it, nothing lacks P.
+        let excused = self.order.argv0.on && !self.kernel.announces_argv0();
+        let all = [
+            (
+                self.order.argv0,
+                flags.preserve_argv0 || excused,
+                [
+                    "has the flag P",
+                    "lacks the flag P, so programs get their path as argv[0]",
+                ],
+            ),
+            (
+                self.order.credentials,
+                flags.credentials,
+                [
+                    "has the flag C",
+                    "lacks the flag C, so sudo won't work in containers",
+                ],
+            ),
+        ];
+        let of = |otherwise| {
+            let wrong = all
+                .iter()
+                .filter(|(wish, is_on, _)| wish.otherwise == otherwise && wish.on != *is_on);
+            wrong
+                .map(|(wish, _, words)| words[usize::from(wish.on)])
+                .collect()
+        };
+        (of(Otherwise::Told), of(Otherwise::Failed))
     }
 }
 
@@ -164,5 +234,9 @@ impl Terms for Doomed<'_> {
             .map(|found| found.sha256)
             .next();
         runner.sha256().ok() == promised
+    }
+
+    fn remedy(&self) -> &'static str {
+        "it takes a static emulator for this host; `binfmtctl install` gets one"
     }
 }
