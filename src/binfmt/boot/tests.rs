@@ -126,6 +126,27 @@ fn a_rule_comes_back_only_where_the_service_applies_files() {
 }
 
 #[test]
+fn whose_a_rule_is_doesnt_depend_on_what_becomes_of_its_file() {
+    let root = Root::new();
+    root.write(ZZ, A);
+    root.support("", &[("c", "CCCC"), ("d", "DDDD")]);
+    root.write("var/lib/binfmts/x.tmp", "p\n");
+    let conf = root.path(ZZ);
+    let boot = Boot::read(root.0.path(), &Init::Other("init".to_owned()), &conf);
+    for (line, is_there) in [
+        (A, true),
+        // As it was before an upgrade.
+        (":a:M::ABCE::/i:O", true),
+        (":c:M:0:CCCC::/j:", true),
+        (":a:M::ABCD::/j:POF", false),
+        (":b:M::ABCD::/i:POF", false),
+        (":c:M:0:CCCC::/i:", false),
+    ] {
+        assert_eq!(boot.has(&entry(line)), is_there, "{line}");
+    }
+}
+
+#[test]
 fn fstab_mounts_without_the_automount() {
     let root = Root::new();
     root.write(ZZ, A);

@@ -84,6 +84,52 @@ fn a_rule_that_works_is_kept_and_named() {
 }
 
 #[test]
+fn a_rule_that_a_file_brings_back_is_a_distributions() {
+    let Some(scene) = Scene::new() else { return };
+    let rule = "qemu-riscv64=riscv64@here OCF";
+    let kept = Row {
+        before: &[rule],
+        line: "register riscv64",
+        says: &[
+            "riscv64 programs run by the rule qemu-riscv64 already, which is kept (--reset replaces it)",
+        ],
+        out: Out::Nothing,
+        after: &["qemu-riscv64@here OCF"],
+        ..ROW
+    };
+    // Without a file it is this tool's.
+    scene.play(&[Row {
+        says: &["Setting {here}/qemu-riscv64 as binfmt interpreter for riscv64"],
+        after: &["qemu-riscv64@here POF"],
+        ..kept
+    }]);
+    scene.world.sh("mount -t tmpfs tmpfs /run").assert_exit(0);
+    let file = format!(
+        "mkdir /run/binfmt.d\ncat >/run/binfmt.d/qemu.conf <<'END'\n{}\nEND\n",
+        scene.line(rule)
+    );
+    scene.world.sh(&file).assert_exit(0);
+    scene.play(&[
+        kept,
+        Row {
+            line: "binfmt --uninstall riscv64",
+            says: &[
+                "uninstalling: qemu-riscv64 kept: it isn't of this tool's making; name the rule itself to remove it all the same",
+            ],
+            out: Out::State(&["riscv64"]),
+            ..kept
+        },
+        Row {
+            line: "binfmt --uninstall qemu-riscv64",
+            says: &["uninstalling: qemu-riscv64 OK"],
+            out: Out::State(&[]),
+            after: &[],
+            ..kept
+        },
+    ]);
+}
+
+#[test]
 fn a_rule_that_doesnt_work_is_shadowed_and_named() {
     let Some(scene) = Scene::new() else { return };
     let shadowed = Row {
@@ -298,8 +344,11 @@ fn a_rule_of_our_own_store_works_and_is_kept() {
     scene.world.install("riscv64");
     let before = scene.world.entries();
     let done = scene.run("", "binfmt --uninstall riscv64 --install riscv64");
-    done.assert_exit(0)
+    let done = done
+        .assert_exit(0)
         .assert_says(&["OK: the rule qemu-riscv64 runs it already"]);
+    let kept = "uninstalling: qemu-riscv64 kept: it is binfmtctl's own; `binfmtctl uninstall riscv64` removes it\n";
+    assert!(done.stderr.starts_with(kept), "{done}");
     assert_eq!(scene.world.entries(), before);
     // By its name it goes, and who removed it is told that it comes back.
     let done = scene.run("", "binfmt --uninstall qemu-riscv64");

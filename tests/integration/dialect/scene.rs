@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use binfmtctl::binfmt::switch::Wanted;
-use binfmtctl::binfmt::{Entry, Flags};
+use binfmtctl::binfmt::{Entry, Flags, Rule};
 use serde_json::Value;
 
 use crate::world::cache::{PROGRAMS, busybox, emulators};
@@ -190,38 +190,48 @@ impl Scene {
         if let Some((_, line)) = OTHERS.iter().find(|(name, _)| *name == text) {
             return self.world.register(line);
         }
+        let rule = self.rule(text);
+        let (line, interpreter) = (rule.line().unwrap(), Path::new(&rule.interpreter));
+        match text.contains("@older ") {
+            true => {
+                let aside = self.world.path("aside");
+                fs::rename(interpreter, &aside).unwrap();
+                let mut bytes = fs::read(&aside).unwrap();
+                bytes.extend(b"older");
+                crate::world::write_program(interpreter, &bytes);
+                self.world.register(&line);
+                fs::rename(&aside, interpreter).unwrap();
+            }
+            false => self.world.register(&line),
+        }
+        if text.ends_with(" off") {
+            self.world.write(&rule.name, "0");
+        }
+    }
+
+    /// A rule's line, as files have it.
+    pub fn line(&self, text: &str) -> String {
+        self.rule(text).line().unwrap()
+    }
+
+    fn rule(&self, text: &str) -> Rule {
         let (name, rest) = text.split_once('=').unwrap();
         let (of, rest) = rest.split_once('@').unwrap();
         let (place, rest) = rest.split_once(' ').unwrap();
-        let (flags, off) = rest.split_once(' ').unwrap_or((rest, ""));
+        let flags = rest.split(' ').next().unwrap();
         let dir = match place {
             // The same path, and other bytes that work as well.
             "older" => "here",
             place => place,
         };
         let interpreter = self.place(dir).join(format!("qemu-{of}"));
-        let rule = Wanted {
+        let wanted = Wanted {
             target: target(of),
             interpreter: interpreter.display().to_string(),
             flags: Flags::from_letters(flags),
             prefix: String::new(),
         };
-        let line = rule.named(name).line().unwrap();
-        match place {
-            "older" => {
-                let aside = self.world.path("aside");
-                fs::rename(&interpreter, &aside).unwrap();
-                let mut bytes = fs::read(&aside).unwrap();
-                bytes.extend(b"older");
-                crate::world::write_program(&interpreter, &bytes);
-                self.world.register(&line);
-                fs::rename(&aside, &interpreter).unwrap();
-            }
-            _ => self.world.register(&line),
-        }
-        if off == "off" {
-            self.world.write(name, "0");
-        }
+        wanted.named(name)
     }
 
     /// The rules that are there, as rows write them.

@@ -240,3 +240,96 @@ impl Terms for Doomed<'_> {
         "it takes a static emulator for this host; `binfmtctl install` gets one"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Wish;
+    use super::*;
+    use crate::binfmt::entry::Kind;
+    use crate::emulator::directory::Directory;
+
+    fn order() -> Order {
+        Order {
+            directory: Directory::new(Path::new("/usr/bin"), "", &["-static", ""]).unwrap(),
+            remove: Vec::new(),
+            named: Vec::new(),
+            every: None,
+            unknown: Vec::new(),
+            credentials: Wish::new(true),
+            argv0: Wish::required(true),
+        }
+    }
+
+    fn terms<'a>(order: &'a Order, kernel: &'a Kernel, boot: Option<Boot>) -> InDirectory<'a> {
+        let found = Found {
+            path: PathBuf::from("/usr/bin/qemu-riscv64"),
+            sha256: Digest::of(b""),
+            qemu: Some("10.0.13".to_owned()),
+        };
+        InDirectory {
+            order,
+            kernel,
+            found: BTreeMap::from([("riscv64", Ok(found))]),
+            boot,
+        }
+    }
+
+    fn riscv64() -> &'static Platform {
+        Platform::by_emulator("riscv64").unwrap()
+    }
+
+    fn entry(name: &str, interpreter: &str, flags: &str) -> Entry {
+        let wanted = Wanted {
+            target: riscv64().target(),
+            interpreter: interpreter.to_owned(),
+            flags: Flags::from_letters(flags),
+            prefix: String::new(),
+        };
+        Entry {
+            name: name.to_owned(),
+            enabled: true,
+            interpreter: wanted.interpreter.clone(),
+            flags: flags.to_owned(),
+            kind: Kind::Magic(wanted.pattern()),
+        }
+    }
+
+    #[test]
+    fn p_that_was_asked_for_is_set_where_the_kernel_announces_it_and_else_told() {
+        let order = order();
+        for (kernel, flags, told) in [("5.12.0", "POCF", false), ("5.11.22", "OCF", true)] {
+            let kernel = Kernel::parse(kernel);
+            let terms = terms(&order, &kernel, None);
+            let found = terms.found(riscv64()).unwrap();
+            assert_eq!(terms.flags_for(found).to_string(), flags);
+            let said = terms.without_argv0([riscv64()].into_iter());
+            assert_eq!(said.is_some(), told, "{said:?}");
+            let (_, failed) = terms.otherwise(&entry("theirs", "/x", "F"));
+            assert_eq!(failed.is_empty(), told, "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_own_by_name_path_and_f_and_where_no_file_is_in_sight_by_c() {
+        let (order, kernel) = (order(), Kernel::parse("6.12.0"));
+        let root = tempfile::tempdir().unwrap();
+        let boot = Boot::read(root.path(), &Init::Systemd, &root.path().join("zz.conf"));
+        let on_host = terms(&order, &kernel, Some(boot));
+        let in_container = terms(&order, &kernel, None);
+        let path = "/usr/bin/qemu-riscv64";
+        for (entry, host, container) in [
+            (entry("qemu-riscv64", path, "POF"), true, false),
+            (entry("qemu-riscv64", path, "POCF"), true, true),
+            (entry("qemu-riscv64", path, "POC"), false, false),
+            (entry("riscv64", path, "POCF"), false, false),
+            (
+                entry("qemu-riscv64", "/bin/qemu-riscv64", "POCF"),
+                false,
+                false,
+            ),
+        ] {
+            assert_eq!(on_host.is_own(&entry), host, "{entry:?}");
+            assert_eq!(in_container.is_own(&entry), container, "{entry:?}");
+        }
+    }
+}
