@@ -37,7 +37,7 @@ multiarch/qemu-user-static and of QEMU's qemu-binfmt-conf.sh.
   -p,  --persistent yes|no:  accepted; rules always work in containers (flag F)
   -c,  --credential yes|no:  set-user-id programs such as sudo get their rights,
                              and QEMU runs as root for them (flag C, default no)
-  -g,  --preserve-argv0 yes|no: set the flag P (default: where it is understood)
+  -g,  --preserve-argv0 yes|no: set the flag P where it is understood (default yes)
   -i,  --ignore-family yes|no:  accepted; what runs natively is found out
   -h,  --help:               show this
 

@@ -41,11 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Does what the order says; what of it failed is in the answer. Known bytes
 /// are those of the manifest, the built-in one where none is named.
 pub fn run(context: &Context, order: &Order, manifest: Option<&Path>) -> Result<Done> {
-    let manifest = load_manifest(manifest)?;
+    let manifest = known_bytes(context, manifest);
     let run = Run {
         context,
         order,
-        manifest: &manifest,
+        manifest: manifest.as_ref(),
         terms: InDirectory::new(context, order),
     };
     let mut sight = Sight::open(context, order.changes());
@@ -64,16 +64,22 @@ pub fn run(context: &Context, order: &Order, manifest: Option<&Path>) -> Result<
 
 /// The state of the host, of which nothing is to be changed.
 pub fn state(context: &Context, manifest: Option<&Path>) -> Result<Document> {
-    let manifest = load_manifest(manifest)?;
+    let manifest = known_bytes(context, manifest);
     let _sight = Sight::open(context, false);
-    let (survey, _) = Survey::take_anyway(context.scope(&manifest), &[])?;
+    let (survey, _) = Survey::take_anyway(context.scope(manifest.as_ref()), &[])?;
     Ok(survey.document(None))
+}
+
+/// The manifest, which only says what bytes are here: without it none is known.
+fn known_bytes(context: &Context, manifest: Option<&Path>) -> Option<Manifest> {
+    let tell = |error: Error| context.console.note(&error.line().to_string());
+    load_manifest(manifest).map_err(tell).ok()
 }
 
 struct Run<'a> {
     context: &'a Context,
     order: &'a Order,
-    manifest: &'a Manifest,
+    manifest: Option<&'a Manifest>,
     terms: InDirectory<'a>,
 }
 
@@ -308,7 +314,10 @@ impl Run<'_> {
     fn unknown_bytes(&self, step: &Step) -> Option<String> {
         let found = self.terms.found(step.platform)?;
         let path = found.path.display();
-        match self.manifest.known(&found.sha256) {
+        match self
+            .manifest
+            .and_then(|manifest| manifest.known(&found.sha256))
+        {
             Some(release) => {
                 self.context.console.detail(&format!(
                     "{path} has the pinned bytes of QEMU {} (sha256 {})",

@@ -559,6 +559,16 @@ fn variables_say_where_emulators_are_and_what_they_are_called() {
             ..RISCV64
         },
         Row {
+            line: "binfmt --install riscv64",
+            env: "BINFMTCTL_MANIFEST=/nowhere",
+            says: &[
+                "cannot read the manifest /nowhere: No such file or directory (os error 2)",
+                "not pinned, as binfmtctl's manifest doesn't know these bytes; used as they are: {here}/qemu-riscv64",
+                "installing: riscv64 OK",
+            ],
+            ..RISCV64
+        },
+        Row {
             line: "binfmt",
             env: "BINFMTCTL_PREFIX=",
             status: 2,
