@@ -14,7 +14,8 @@ use nix::sched::{CloneFlags, setns};
 
 use super::confinement::{denied, require};
 use super::{
-    INITIAL_PID_NS, INITIAL_USER_NS, has_mounts_of_init, is_initial, read_init, shares_with_init,
+    INITIAL_PID_NS, INITIAL_USER_NS, has_mounts_of_init, is_initial, is_of_system, read_comm,
+    shares_with_init,
 };
 use crate::error::{Error, Result, Status};
 
@@ -87,5 +88,5 @@ pub fn enter_host(userns: bool) -> Result<()> {
 
 /// Whether PID 1 here is that of a system.
 fn sees_init() -> bool {
-    is_initial("/proc/self/ns/pid", INITIAL_PID_NS) || read_init().is_of_system()
+    is_initial("/proc/self/ns/pid", INITIAL_PID_NS) || is_of_system(&read_comm())
 }

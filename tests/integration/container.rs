@@ -206,6 +206,21 @@ fn without_the_hosts_pid_1_there_is_no_way_to_the_host() {
 }
 
 #[test]
+fn a_directory_of_systemds_makes_no_container_the_host() {
+    let Some(scene) = Scene::new() else { return };
+    // As with `-v /run:/run`, where PID 1 is the container's own program.
+    let run = "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system";
+    let persistent = |line: &str| {
+        let status = scene.on_host(&format!("{run}; {line} $BINFMTCTL status riscv64 --json"));
+        let platform = &status.assert_exit(0).json()["platforms"][0];
+        platform["persistent"].as_bool()
+    };
+    assert_eq!(persistent(""), None);
+    // It is PID 1's own name that says so.
+    assert_eq!(persistent("printf systemd >/proc/1/comm;"), Some(false));
+}
+
+#[test]
 fn a_missing_capability_is_named_with_the_option_that_adds_it() {
     let Some(scene) = Scene::new() else { return };
     for (lacking, line) in [
