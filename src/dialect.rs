@@ -15,6 +15,7 @@ mod tonistiigi;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{CommandFactory, Parser};
 
@@ -189,6 +190,7 @@ impl Settings {
                 conf: global.conf,
                 userns: global.userns,
                 from_container: false,
+                lifetime: OnceLock::new(),
             }),
             Err(error) => Err((console, error)),
         }

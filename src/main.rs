@@ -1,7 +1,7 @@
 //! The program: parse, run, print, exit status; nothing else.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anstream::ColorChoice;
 use clap::Parser;
@@ -77,6 +77,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         conf: cli.global.conf,
         userns: cli.global.userns,
         from_container: cli.global.host,
+        lifetime: OnceLock::new(),
     };
     let reply = match &cli.command {
         Command::Install(args) => commands::install::run(&context, args),
