@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod host_paths;
 pub mod install;
 pub mod manifest;
 pub mod status;

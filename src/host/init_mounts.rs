@@ -59,8 +59,8 @@ fn cannot_enter(errno: Errno) -> Error {
 
 /// Puts this process, which mustn't have another thread, into the host's mount
 /// namespace: PID 1's. `userns` says that the current user namespace is what
-/// is meant by host.
-pub fn enter_host(userns: bool) -> Result<()> {
+/// is meant by host. Returns whether it wasn't there already.
+pub fn enter_host(userns: bool) -> Result<bool> {
     let unreachable = |why: &str| {
         Error::new(Status::Permission, "cannot reach the host from here").because(why.to_owned())
     };
@@ -81,8 +81,8 @@ pub fn enter_host(userns: bool) -> Result<()> {
         return Err(unreachable("PID 1 here is this container's, not the host's").hint(HOW));
     }
     match has_mounts_of_init() {
-        Some(true) => Ok(()),
-        _ => InitMounts::open()?.enter(),
+        Some(true) => Ok(false),
+        _ => InitMounts::open()?.enter().map(|()| true),
     }
 }
 

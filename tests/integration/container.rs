@@ -181,6 +181,29 @@ fn a_host_that_cant_be_written_to_is_named() {
 }
 
 #[test]
+fn what_the_containers_variables_name_isnt_looked_for_on_the_host() {
+    let Some(scene) = Scene::new() else { return };
+    let variables =
+        "env TMPDIR=/nowhere SSL_CERT_FILE=/nowhere SSL_CERT_DIR=/nowhere PATH=/nowhere";
+    let run = |line: &str| scene.in_container_with("", variables, line);
+    run("install riscv64 --host --dry-run").assert_exit(0);
+    let said = run("install s390x --host --source https").assert_exit(8);
+    assert!(!said.stderr.contains("nowhere"), "{said}");
+    run("install riscv64 --host").assert_exit(0);
+}
+
+#[test]
+fn a_path_from_the_containers_directory_isnt_taken_for_one_of_the_hosts() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .in_container("install riscv64 --host --conf here.conf")
+        .assert_exit(2)
+        .assert_says(&["--conf here.conf is a relative path", "the host's"]);
+    assert!(scene.world.names().is_empty());
+    assert!(!std::path::Path::new("/here.conf").exists());
+}
+
+#[test]
 fn without_the_hosts_pid_1_there_is_no_way_to_the_host() {
     let Some(world) = World::new() else { return };
     for line in [
