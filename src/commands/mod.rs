@@ -91,6 +91,15 @@ impl Context {
         Ok(instance)
     }
 
+    /// The same to remove rules from. What has some is mounted, and who only
+    /// takes away needn't have PID 1 hold it.
+    pub fn instance_with_rules(&self) -> Result<Instance> {
+        match Instance::find(&self.mount) {
+            Some(instance) if !self.userns => Ok(instance),
+            _ => self.instance(),
+        }
+    }
+
     /// Lets this run see the rules that the host has, in a container that
     /// hasn't mounted them.
     pub fn show(&self) -> Result<()> {

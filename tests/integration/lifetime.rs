@@ -4,11 +4,16 @@
 //! program is started again in those; a world says what else is mounted.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use anstream::ColorChoice;
 use binfmtctl::binfmt::Instance;
 use binfmtctl::binfmt::instance::DEFAULT_MOUNT;
+use binfmtctl::commands::Context;
+use binfmtctl::emulator::store::Store;
 use binfmtctl::host::Host;
+use binfmtctl::report::console::Console;
 
 use crate::world::World;
 use crate::world::output::Output;
@@ -33,13 +38,31 @@ fn player() {
         initial_pid_ns: act.ends_with("host"),
         ..Host::read().unwrap()
     };
-    let said = match act.starts_with("show") {
-        true => Instance::show(dir, &host).map(|shown| format!("shown {shown}")),
-        false => Instance::find_or_mount(dir, &host).map(|(_, lifetime)| format!("{lifetime:?}")),
+    let said = match act.split_whitespace().next() {
+        Some("show") => Instance::show(dir, &host).map(|shown| format!("shown {shown}")),
+        Some("remove") => context(host)
+            .instance_with_rules()
+            .map(|_| "found".to_owned()),
+        _ => Instance::find_or_mount(dir, &host).map(|(_, lifetime)| format!("{lifetime:?}")),
     };
     let said = said.unwrap_or_else(|error| error.line().to_string());
     let is_there = Instance::find(dir).is_some();
     eprintln!("{said}; mounted: {is_there}");
+}
+
+fn context(host: Host) -> Context {
+    let nowhere = PathBuf::from("/nowhere");
+    Context {
+        host,
+        mount: DEFAULT_MOUNT.into(),
+        userns: false,
+        from_container: false,
+        store: Store::new(&nowhere).unwrap(),
+        emulators: None,
+        conf: nowhere,
+        lifetime: OnceLock::new(),
+        console: Console::new(false, false, false, ColorChoice::Never),
+    }
 }
 
 /// Plays in PID and mount namespaces of the world; what was said.
@@ -159,6 +182,19 @@ fn pid_1_holds_it_wherever_that_can_be_had() {
     // In its own mount namespace nothing has to be tried.
     let said = play(&world, "mount on a host", &format!("$PLAY; {look}"));
     assert_eq!(said, "Some(Elsewhere); mounted: true\n1\n");
+}
+
+#[test]
+fn who_removes_rules_has_nothing_mounted_beside_pid_1() {
+    let Some(world) = World::new() else { return };
+    let script = format!(
+        "{BESIDE} sh -euc \"mount -t binfmt_misc binfmt_misc {DEFAULT_MOUNT}; $PLAY\"
+        grep -c binfmt_misc /proc/1/mountinfo >&2 || true"
+    );
+    let said = play(&world, "remove from a host", &script);
+    assert_eq!(said, "found; mounted: true\n0\n");
+    let said = play(&world, "mount on a host", &script);
+    assert_eq!(said, "None; mounted: true\n1\n");
 }
 
 #[test]
