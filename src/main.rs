@@ -93,7 +93,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
 /// now comes along.
 fn enter(cli: &Cli) -> Result<Option<Arc<Directory>>> {
     let emulators = match &cli.command {
-        Command::Install(args) => args.emulators.as_deref().map(Directory::hold).transpose()?,
+        Command::Install(args) => args.at_hand().map(Directory::hold).transpose()?,
         _ => None,
     };
     if cli.global.host {
