@@ -107,7 +107,7 @@ const LEFT_BEHIND: [&str; 5] = [
 /// now comes along.
 fn enter(cli: &Cli) -> Result<Option<Arc<Directory>>> {
     let emulators = match &cli.command {
-        Command::Install(args) => args.emulators.as_deref().map(Directory::hold).transpose()?,
+        Command::Install(args) => args.at_hand().map(Directory::hold).transpose()?,
         _ => None,
     };
     if cli.global.host && init_mounts::enter_host(cli.global.userns)? {

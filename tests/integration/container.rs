@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::world::cache::{busybox, emulators};
+use crate::world::cache::{busybox, emulators, package};
 use crate::world::output::Output;
 use crate::world::{World, text};
 
@@ -154,14 +154,49 @@ fn an_emulator_of_the_image_that_isnt_the_pinned_one_gets_nowhere() {
         "mount -t tmpfs tmpfs {image}
         echo other >{image}/qemu-riscv64"
     );
-    scene
+    let done = scene
         .in_container_with(&other, "", "install riscv64 --host --source auto")
-        .assert_exit(7)
-        .assert_says(&["qemu-riscv64 isn't the pinned emulator"]);
+        .assert_exit(8);
+    assert!(
+        done.stderr
+            .contains("qemu-riscv64 isn't the pinned emulator"),
+        "{done}"
+    );
     scene
         .in_container_with(&other, "", &format!("install riscv64 --source {image}"))
         .assert_exit(7);
     assert!(scene.world.names().is_empty() && !scene.conf().exists());
+}
+
+#[test]
+fn the_images_emulators_of_another_qemu_say_nothing_against_it() {
+    let Some(scene) = Scene::new() else { return };
+    let done = scene
+        .in_container("install s390x --host --source auto --qemu 11.1.3")
+        .assert_exit(8);
+    assert!(
+        done.stderr
+            .contains("qemu-s390x isn't the pinned emulator of QEMU 11.1.3"),
+        "{done}"
+    );
+    let last = done.stderr.lines().last().unwrap();
+    assert!(!last.contains("isn't the pinned"), "{done}");
+}
+
+#[test]
+fn the_images_emulators_count_only_where_nothing_else_is_said() {
+    let Some(scene) = Scene::new() else { return };
+    let package = package().display().to_string();
+    for (platform, variable, source, status) in [
+        ("arm", "/nowhere", package.as_str(), 0),
+        ("s390x", "", &package, 0),
+        ("riscv64", "", "auto", 8),
+        ("riscv64", "/nowhere", "auto", 8),
+    ] {
+        let run = format!("env BINFMTCTL_EMULATORS={variable}");
+        let line = format!("install {platform} --host --source {source}");
+        scene.in_container_with("", &run, &line).assert_exit(status);
+    }
 }
 
 #[test]
