@@ -1,7 +1,8 @@
 //! The command line: types only. What they mean is said in the help texts,
 //! what they do in `commands`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -170,7 +171,7 @@ pub struct Install {
     /// A directory of emulators (qemu-TARGET) that --source auto looks into first, as a container
     /// image has one; with --host too it is the container's
     #[arg(long, env = "BINFMTCTL_EMULATORS", value_name = "DIR")]
-    pub emulators: Option<PathBuf>,
+    pub emulators: Option<OsString>,
     /// Let set-user-id programs get their rights (flag C). The emulator then runs as root on behalf
     /// of any user of such a program, and obeys that user's QEMU_* variables
     #[arg(long, env = "BINFMTCTL_CREDENTIALS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -185,6 +186,15 @@ pub struct Install {
     /// and change nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
+}
+
+impl Install {
+    /// The directory to look into first. An image's variable is unset by an
+    /// empty one, and counts only where no other source was chosen.
+    pub fn at_hand(&self) -> Option<&Path> {
+        let dir = self.emulators.as_deref().filter(|dir| !dir.is_empty());
+        dir.filter(|_| self.fetch.source == "auto").map(Path::new)
+    }
 }
 
 /// `uninstall`.

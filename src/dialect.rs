@@ -15,6 +15,7 @@ mod tonistiigi;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{CommandFactory, Parser};
 
@@ -178,6 +179,7 @@ impl Settings {
             conf: global.conf,
             userns: global.userns,
             from_container: false,
+            lifetime: OnceLock::new(),
         })
     }
 }

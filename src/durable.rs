@@ -5,10 +5,11 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
@@ -113,6 +114,33 @@ pub fn remove(path: &Path) -> Result<bool> {
 pub fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// Removes what killed runs left in a directory; the caller holds its lock. A
+/// directory that can't be listed has nothing to show.
+pub fn clear(dir: &Path) -> Result<()> {
+    for file in dir.read_dir().into_iter().flatten() {
+        let file = file.attempt(|| format!("cannot list {}", dir.display()))?;
+        if is_temporary(&file.path()) {
+            remove(&file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The lock on a directory, unless somebody else has it or has replaced the
+/// directory. Links aren't followed.
+pub fn hold(dir: &Path) -> io::Result<Option<Flock<File>>> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(dir)?;
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        lock => lock.map_err(|(_, errno)| errno)?,
+    };
+    let (named, locked) = (fs::symlink_metadata(dir)?, lock.metadata()?);
+    Ok((named.ino() == locked.ino()).then_some(lock))
 }
 
 /// Makes a directory and its parents (0755), each entry made to last.

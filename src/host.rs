@@ -93,19 +93,6 @@ pub enum Init {
     Other(String),
 }
 
-impl Init {
-    /// Whether it starts a whole system, and not the one program of a container.
-    pub fn is_of_system(&self) -> bool {
-        match self {
-            Self::Systemd | Self::OpenRc => true,
-            // "init(Ubuntu)" on WSL; systemd's directory isn't seen from a container.
-            Self::Other(name) => {
-                ["init", "systemd"].contains(&name.as_str()) || name.starts_with("init(")
-            }
-        }
-    }
-}
-
 impl fmt::Display for Init {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -125,6 +112,8 @@ pub struct Host {
     pub kernel: Kernel,
     /// Its init system.
     pub init: Init,
+    /// Whether PID 1 here starts a whole system, by its own name.
+    pub of_system: bool,
     /// Whether this process is in the user namespace of the boot.
     pub initial_user_ns: bool,
     /// Whether PID 1 here is the host's.
@@ -153,6 +142,7 @@ impl Host {
             platform,
             kernel: Kernel::running(),
             init: read_init(),
+            of_system: is_of_system(&read_comm()),
             initial_user_ns: is_initial("/proc/self/ns/user", INITIAL_USER_NS),
             initial_pid_ns: is_initial("/proc/self/ns/pid", INITIAL_PID_NS),
             emulated: own.filter(|own| *own != platform),
@@ -162,7 +152,7 @@ impl Host {
     /// Whether PID 1 here is that of a system, and not a container's program.
     /// On WSL, and on nodes that are containers, it isn't the first one's.
     pub fn sees_init(&self) -> bool {
-        self.initial_pid_ns || self.init.is_of_system()
+        self.initial_pid_ns || self.of_system
     }
 
     /// Whether the files seen here are those that a boot reads: not in a
@@ -278,11 +268,25 @@ fn read_init() -> Init {
     if Path::new("/run/openrc").is_dir() {
         return Init::OpenRc;
     }
-    let name = fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    Init::Other(match name.trim() {
-        "" => "unknown".to_owned(),
-        name => name.to_owned(),
+    let name = read_comm();
+    Init::Other(match name.is_empty() {
+        true => "unknown".to_owned(),
+        false => name,
     })
+}
+
+/// PID 1's name.
+fn read_comm() -> String {
+    let name = fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Whether a PID 1 of this name starts a whole system, and not the one program
+/// of a container. The directories by which an init system is known say
+/// nothing of PID 1: a container may have the host's /run.
+fn is_of_system(comm: &str) -> bool {
+    // "init(Ubuntu)" on WSL.
+    ["systemd", "init", "openrc-init"].contains(&comm) || comm.starts_with("init(")
 }
 
 #[cfg(test)]
@@ -324,20 +328,19 @@ mod tests {
         let other = ids("41 1 0:21 / /proc rw - proc proc rw\n");
         assert_eq!(one, BTreeSet::from([22, 40]));
         assert!(one.is_disjoint(&other));
-        let own = has_mounts_of_init();
-        assert!(own.is_some() || fs::read("/proc/1/mountinfo").is_err());
+        let own = mount_ids(&fs::read("/proc/self/mountinfo").unwrap()).unwrap();
+        let again = mount_ids(&fs::read("/proc/thread-self/mountinfo").unwrap()).unwrap();
+        assert!(!own.is_disjoint(&again));
     }
 
     #[test]
     fn a_program_of_a_container_is_no_init_of_a_system() {
-        let other = |name: &str| Init::Other(name.to_owned()).is_of_system();
-        assert!(
-            other("init")
-                && other("systemd")
-                && other("init(Ubuntu)")
-                && Init::Systemd.is_of_system()
-        );
-        assert!(!other("binfmtctl") && !other("docker-init"));
+        for name in ["systemd", "init", "init(Ubuntu)", "openrc-init"] {
+            assert!(is_of_system(name), "{name}");
+        }
+        for name in ["binfmtctl", "docker-init", "initd", "sh", ""] {
+            assert!(!is_of_system(name), "{name}");
+        }
     }
 
     #[test]

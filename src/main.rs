@@ -1,7 +1,7 @@
 //! The program: parse, run, print, exit status; nothing else.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anstream::ColorChoice;
 use clap::Parser;
@@ -52,6 +52,9 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         commands::install::aftermath::clear_up(dir, std::io::stdin());
         return (console, Ok(Reply::default()));
     }
+    if let Err(error) = commands::host_paths::require_absolute(&cli) {
+        return (console, Err(error));
+    }
     let store = match Store::new(&cli.global.prefix) {
         Ok(store) => store,
         Err(error) => return (console, Err(error)),
@@ -78,6 +81,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         conf: cli.global.conf,
         userns: cli.global.userns,
         from_container: cli.global.host,
+        lifetime: OnceLock::new(),
     };
     let reply = match &cli.command {
         Command::Install(args) => commands::install::run(&context, args),
@@ -90,15 +94,25 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
     (context.console, reply)
 }
 
+/// Variables that name files of the place where they were set. The network
+/// stays that of where this process comes from, and so do its proxies.
+const LEFT_BEHIND: [&str; 5] = [
+    "APT_CONFIG",
+    "PATH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+];
+
 /// Takes this process to where it has to work. What it needs of where it is
 /// now comes along.
 fn enter(cli: &Cli) -> Result<Option<Arc<Directory>>> {
     let emulators = match &cli.command {
-        Command::Install(args) => args.emulators.as_deref().map(Directory::hold).transpose()?,
+        Command::Install(args) => args.at_hand().map(Directory::hold).transpose()?,
         _ => None,
     };
-    if cli.global.host {
-        init_mounts::enter_host(cli.global.userns)?;
+    if cli.global.host && init_mounts::enter_host(cli.global.userns)? {
+        binfmtctl::probe::forget_variables(&LEFT_BEHIND)?;
     }
     Ok(emulators.map(Arc::new))
 }

@@ -96,15 +96,8 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
-    for file in path
-        .parent()
-        .into_iter()
-        .flat_map(|dir| dir.read_dir().into_iter().flatten())
-    {
-        let file = file.attempt(|| format!("cannot list the directory of {}", path.display()))?;
-        if durable::is_temporary(&file.path()) {
-            durable::remove(&file.path())?;
-        }
+    if let Some(dir) = path.parent() {
+        durable::clear(dir)?;
     }
     match text(path, rules)? {
         None => durable::remove(path),

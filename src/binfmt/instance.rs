@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
 
 use super::entry::Entry;
+use super::lifetime::{Lifetime, OwnMount};
 use super::mount;
 use super::rule::Rule;
 use crate::error::{Error, IoContext, Result, Status};
@@ -55,27 +56,30 @@ impl Instance {
     }
 
     /// The instance at `dir`, mounted if need be: in PID 1's mount namespace,
-    /// or where the rules outlive the mount; nowhere else.
-    pub fn find_or_mount(dir: &Path, host: &Host) -> Result<Self> {
+    /// or where the rules outlive the mount; nowhere else. What was found out
+    /// about that comes along; of a mount that was there already nothing can
+    /// be, short of unmounting it with all its rules.
+    pub fn find_or_mount(dir: &Path, host: &Host) -> Result<(Self, Option<Lifetime>)> {
         if let Some(instance) = Self::find(dir) {
             if instance.held(host) == Some(false) {
                 // Whoever mounted it here may go. Where that can't be mended
                 // `held` tells it.
                 let _ = mount::beside_init();
             }
-            return Ok(instance);
+            return Ok((instance, None));
         }
         if dir != Path::new(DEFAULT_MOUNT) {
             return Err(not_an_instance(dir));
         }
-        mount::mount_to_last(dir, host)?;
-        Self::find(dir).ok_or_else(|| not_an_instance(dir))
+        let lifetime = mount::mount_to_last(dir, host)?;
+        let instance = Self::find(dir).ok_or_else(|| not_an_instance(dir))?;
+        Ok((instance, Some(lifetime)))
     }
 
     /// Lets [`Instance::find`] find what the host has, in a container that
     /// hasn't mounted it: for this process, and for no longer than it lives.
     /// Where the host has none either, nothing is there to be found. Returns
-    /// whether it took that, and the instance outlives this process.
+    /// whether it took that, and something else keeps the instance.
     pub fn show(dir: &Path, host: &Host) -> Result<bool> {
         match Self::find(dir) {
             None if dir == Path::new(DEFAULT_MOUNT) => mount::show(dir, host),
@@ -125,6 +129,17 @@ impl Instance {
     pub fn mount_at(dir: &Path) -> Result<Self> {
         mount::mount(dir)?;
         Self::find(dir).ok_or_else(|| not_an_instance(dir))
+    }
+
+    /// Mounts it at an empty directory, for this process alone, whatever ends
+    /// it. A directory with anything in it is refused: it would be hidden.
+    pub fn look_at(dir: &Path) -> Result<OwnMount> {
+        let attempt = || format!("cannot list {}", dir.display());
+        if fs::read_dir(dir).attempt(attempt)?.next().is_some() {
+            return Err(not_an_instance(dir).because("it is a directory with other things in it"));
+        }
+        mount::go_apart(dir)?;
+        OwnMount::new(dir)
     }
 
     /// Where it is mounted.

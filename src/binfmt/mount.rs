@@ -7,35 +7,25 @@
 //! mount is used only after it was found that somebody else has the same
 //! instance mounted, or that this kernel keeps rules without a mount.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
 use caps::Capability;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 
 use super::instance::{DEFAULT_MOUNT, Instance};
+use super::lifetime::{Lifetime, OwnMount};
 use crate::error::{Error, IoContext, Result, Status};
 use crate::host::confinement::{denied, require};
 use crate::host::init_mounts::InitMounts;
 use crate::host::{self, Host};
 
-/// What the kernel stamps files with may be so much older than the time of day:
-/// the longest tick is 10 ms.
-const TICK: Duration = Duration::from_millis(20);
-
 /// What it takes to mount anything.
 const NEEDS: [Capability; 1] = [Capability::CAP_SYS_ADMIN];
-
-/// A rule that no program can match, by which it is tried whether this kernel
-/// keeps rules without a mount.
-const MARK: &str = "binfmtctl-lifetime";
 
 /// Refuses where binfmt_misc can't be mounted for lack of rights.
 pub fn require_capability(dir: &Path) -> Result<()> {
@@ -123,21 +113,22 @@ fn in_namespace_of_init(work: impl FnOnce() -> Result<()> + Send) -> Result<()> 
     })
 }
 
-/// Mounts it at `dir` so that it lasts. Where it wouldn't, nothing is left of
-/// the attempt, and the error says what would help.
-pub(super) fn mount_to_last(dir: &Path, host: &Host) -> Result<()> {
+/// Mounts it at `dir` so that it lasts, and says what is known of how long.
+/// Where it wouldn't last, nothing is left of the attempt, and the error says
+/// what would help.
+pub(super) fn mount_to_last(dir: &Path, host: &Host) -> Result<Lifetime> {
     if stays(host) {
-        return mount(dir);
+        mount(dir)?;
+        return Ok(Lifetime::Elsewhere);
     }
-    let beside = match host.sees_init() {
-        true => beside_init(),
-        false => Ok(()),
-    };
+    let beside = is_beside(host).then(beside_init);
     // From there it may have spread to here.
     if Instance::find(dir).is_some() {
-        return Ok(());
+        return Ok(Lifetime::Elsewhere);
     }
-    OwnMount::lasting(dir, host, beside).map(OwnMount::keep)
+    let (own, lifetime) = lasting(dir, host, beside)?;
+    own.keep();
+    Ok(lifetime)
 }
 
 /// Whether [`mount_to_last`] would do it. Nothing is left of the attempt.
@@ -146,13 +137,10 @@ pub(super) fn could_last(dir: &Path, host: &Host) -> Result<()> {
     if stays(host) {
         return Ok(());
     }
-    let beside = match host.sees_init() {
-        true => in_namespace_of_init(|| Ok(())),
-        false => Ok(()),
-    };
-    match (host.sees_init(), &beside) {
-        (true, Ok(())) => Ok(()),
-        _ => OwnMount::lasting(dir, host, beside).map(drop),
+    let beside = is_beside(host).then(|| in_namespace_of_init(|| Ok(())));
+    match beside {
+        Some(Ok(())) => Ok(()),
+        beside => lasting(dir, host, beside).map(drop),
     }
 }
 
@@ -162,7 +150,20 @@ pub(super) fn show(dir: &Path, host: &Host) -> Result<bool> {
     if !host.initial_user_ns || stays(host) {
         return Ok(false);
     }
-    let attempt = || "cannot make a mount namespace to look at the host's rules from".to_owned();
+    go_apart(dir)?;
+    let own = match OwnMount::of_others(dir) {
+        // Where there is no binfmt_misc there are no rules.
+        Err(error) if error.status() == Status::Unsupported => return Ok(false),
+        own => own?,
+    };
+    // One that nobody else has is no sight.
+    Ok(own.map(OwnMount::keep).is_some())
+}
+
+/// Gives the calling thread, and what it starts, a mount namespace in which a
+/// mount at `dir` is seen by nobody else, and ends with them.
+pub(super) fn go_apart(dir: &Path) -> Result<()> {
+    let attempt = || "cannot make a mount namespace to look at the rules from".to_owned();
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| {
         denied(
             attempt(),
@@ -171,142 +172,67 @@ pub(super) fn show(dir: &Path, host: &Host) -> Result<bool> {
             "run it as root on the host, or in a privileged container",
         )
     })?;
-    // Where the mount will be, one of these is what it would spread from; the
-    // others may be no mounts, or not even seen from a chroot.
-    for place in ["/", "/proc", "/proc/sys"] {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    // One of these is what the mount would spread from; the others may be no
+    // mounts, or not even seen from a chroot.
+    for place in dir.ancestors() {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         let _ = nix::mount::mount(None::<&str>, place, None::<&str>, private, None::<&str>);
     }
-    let own = match OwnMount::new(dir) {
-        // Where there is no binfmt_misc there are no rules.
-        Err(error) if error.status() == Status::Unsupported => return Ok(false),
-        own => own?,
-    };
-    // One that nobody else has is no sight.
-    let held = own.is_held(host)?;
-    if held {
-        own.keep();
-    }
-    Ok(held)
+    Ok(())
 }
 
-/// Takes the uppermost mount at `dir` away again, as far as that can be done.
-pub fn unmount(dir: &Path) {
-    // Whoever can't unmount didn't mount.
-    let _ = nix::mount::umount(dir);
-}
-
-/// Whether this mount namespace is that of the init system.
+/// Whether this mount namespace is that of the host's PID 1. A PID 1 that
+/// isn't the first one's system may itself be a container, whose mounts go.
 fn stays(host: &Host) -> bool {
-    host.sees_init() && host::has_mounts_of_init() == Some(true)
+    host.initial_pid_ns && host::has_mounts_of_init() == Some(true)
 }
 
-/// A mount in this mount namespace, taken away again unless it is kept.
-struct OwnMount {
-    dir: PathBuf,
-    started: SystemTime,
-    kept: bool,
+/// Whether there is a PID 1 of a system with other mounts than these.
+fn is_beside(host: &Host) -> bool {
+    host.sees_init() && host::has_mounts_of_init() != Some(true)
 }
 
-impl OwnMount {
-    fn new(dir: &Path) -> Result<Self> {
-        let started = SystemTime::now();
-        mount(dir)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            started,
-            kept: false,
-        })
-    }
-
-    /// A mount whose rules outlive it; `beside` is what came of the attempt to
-    /// have PID 1 hold it.
-    fn lasting(dir: &Path, host: &Host, beside: Result<()>) -> Result<Self> {
-        let own = Self::new(dir)?;
-        if own.is_held(host)? || own.is_outlived()? {
-            return Ok(own);
+/// A mount whose rules outlive it; `beside` is what came of the attempt to
+/// have PID 1 hold it.
+fn lasting(dir: &Path, host: &Host, beside: Option<Result<()>>) -> Result<(OwnMount, Lifetime)> {
+    let (own, lifetime) = OwnMount::tried(dir)?;
+    // What holds it instead of PID 1 may be another container. (So it may be
+    // rules, before Linux 6.7: nothing tells the two apart.)
+    let is_enough = match lifetime {
+        Lifetime::Elsewhere => {
+            Instance::find(dir).and_then(|found| found.held(host)) != Some(false)
         }
-        const MOUNT: &str =
-            "run `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` on the host first";
-        let refuse = |what: &str, why: String, hint: &str| {
-            Err(Error::new(
-                Status::Unsupported,
-                format!("rules that are registered here would go with this {what}"),
-            )
-            .because(why)
-            .hint(format!("{hint}, or {MOUNT}")))
-        };
-        let not_beside = "PID 1 hasn't binfmt_misc mounted";
-        match (host.sees_init(), beside) {
-            (false, _) => refuse(
-                "container",
-                "nothing outside it has binfmt_misc mounted".to_owned(),
-                "start it with `docker run --privileged --pid=host` (Kubernetes: privileged, hostPID)",
-            ),
-            (true, Ok(())) => refuse("mount", not_beside.to_owned(), "unmount it"),
-            (true, Err(error)) => refuse(
-                "mount",
-                format!("{not_beside}, and {}", error.reason()),
-                error.advice().unwrap_or("run it there"),
-            ),
-        }
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-
-    /// Whether somebody else has this instance mounted too.
-    fn is_held(&self, host: &Host) -> Result<bool> {
-        let attempt = || format!("cannot look at {}", self.dir.display());
-        let files = fs::metadata(self.dir.join("status")).attempt(attempt)?;
-        let seen = match host.sees_init() {
-            true => host::init_mounts(Some(files.dev())),
-            false => None,
-        };
-        Ok(seen.unwrap_or_else(|| !is_between(&files, self.started, SystemTime::now())))
-    }
-
-    /// Whether a rule is still there when the only mount has gone: tried, since
-    /// no version number tells it.
-    fn is_outlived(&self) -> Result<bool> {
-        let attempt = || format!("cannot try how long rules last in {}", self.dir.display());
-        let write = |file: &str, text: String| {
-            let file = OpenOptions::new().write(true).open(self.dir.join(file));
-            file.and_then(|mut file| file.write_all(text.as_bytes()))
-        };
-        match write("register", format!(":{MARK}:E::{MARK}::/{MARK}:\n")) {
-            // A run that was killed left it.
-            Err(error) if error.raw_os_error() == Some(nix::libc::EEXIST) => {}
-            registered => registered.attempt(attempt)?,
-        }
-        nix::mount::umount(&self.dir).attempt(attempt)?;
-        mount(&self.dir)?;
-        match write(MARK, "-1".to_owned()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            removed => removed.attempt(attempt).map(|()| true),
-        }
-    }
-}
-
-impl Drop for OwnMount {
-    fn drop(&mut self) {
-        if !self.kept {
-            // It goes with this mount namespace at the latest.
-            let _ = nix::mount::umount2(&self.dir, MntFlags::MNT_DETACH);
-        }
-    }
-}
-
-/// Whether the kernel made this file in this time: an instance gets its files
-/// with its first mount.
-fn is_between(file: &fs::Metadata, start: SystemTime, end: SystemTime) -> bool {
-    let since = |time: SystemTime| {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH);
-        since.map_or(0, |since| since.as_nanos() as i128)
+        Lifetime::Kernel => true,
+        Lifetime::Mount => false,
     };
-    let made = i128::from(file.ctime()) * 1_000_000_000 + i128::from(file.ctime_nsec());
-    (since(start) - TICK.as_nanos() as i128..=since(end)).contains(&made)
+    if is_enough {
+        return Ok((own, lifetime));
+    }
+    const MOUNT: &str =
+        "run `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` on the host first";
+    let refuse = |what: &str, why: String, hint: &str| {
+        Err(Error::new(
+            Status::Unsupported,
+            format!("rules that are registered here would go with this {what}"),
+        )
+        .because(why)
+        .hint(format!("{hint}, or {MOUNT}")))
+    };
+    let not_beside = "PID 1 hasn't binfmt_misc mounted";
+    match beside {
+        None => refuse(
+            "container",
+            "nothing outside it has binfmt_misc mounted".to_owned(),
+            "start it with `docker run --privileged --pid=host` (Kubernetes: privileged, hostPID)",
+        ),
+        Some(Ok(())) => refuse("mount", not_beside.to_owned(), "unmount it"),
+        Some(Err(error)) => refuse(
+            "mount",
+            format!("{not_beside}, and {}", error.reason()),
+            error.advice().unwrap_or("run it there"),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -329,17 +255,5 @@ mod tests {
             );
             assert!(error.line().to_string().contains(DEFAULT_MOUNT));
         }
-    }
-
-    #[test]
-    fn what_was_made_before_or_after_isnt_ours() {
-        let start = SystemTime::now();
-        let file = tempfile::tempfile().unwrap();
-        let end = SystemTime::now();
-        let metadata = file.metadata().unwrap();
-        let later = Duration::from_secs(1);
-        assert!(is_between(&metadata, start, end));
-        assert!(!is_between(&metadata, start + later, end + later));
-        assert!(!is_between(&metadata, start - later, end - later));
     }
 }

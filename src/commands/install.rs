@@ -22,7 +22,7 @@ use plan::{Plan, Stored};
 use register::Registrar;
 
 use super::{Context, Reply, load_manifest, parse_platforms};
-use crate::binfmt::{Instance, Rule, conf};
+use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     };
 
     // What can't be shown isn't there yet.
-    let shown = context.show().unwrap_or(false);
+    let _ = context.show();
     let survey = run.survey()?;
     if args.dry_run {
         return run.dry_run(&survey, pinned, &source);
@@ -56,11 +56,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
         context
             .console
             .note("everything is in place; nothing was changed");
-        let changes = Changes {
-            outlived: shown,
-            ..Changes::default()
-        };
-        return Ok(run.reply(&survey, &plan, changes));
+        return Ok(run.reply(&survey, &plan, Changes::default()));
     }
 
     context.require_rights()?;
@@ -77,7 +73,6 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // What went wrong first is what has to be mended.
     let (plan, mut changes) = done?;
     changes.any |= swept?;
-    changes.outlived |= shown;
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -98,9 +93,6 @@ struct Changes {
     not_kept: Option<Error>,
     /// Whether anything was written, or would be.
     any: bool,
-    /// Whether this run mounted binfmt_misc, and found that its rules outlive
-    /// that mount.
-    outlived: bool,
     /// What a dry run saw instead.
     rehearsal: Option<Rehearsal>,
 }
@@ -159,15 +151,11 @@ impl Run<'_> {
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
         // From here on an existing instance is visible, and so are its rules.
-        let is_mounted = Instance::find(&self.context.mount).is_some();
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
-        let mut changes = Changes {
-            outlived: !is_mounted && !self.context.host.sees_boot(),
-            ..Changes::default()
-        };
+        let mut changes = Changes::default();
         let terms = self.terms(&release);
         let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
         let mut registered = plan.rules_in_place();
@@ -208,7 +196,7 @@ impl Run<'_> {
         match &changes.rehearsal {
             Some(rehearsal) => rehearsal.report(&mut document),
             None if self.args.dry_run => {}
-            None => self.warn(survey, &document, changes.outlived),
+            None => self.warn(survey, &document),
         }
         Reply {
             failure: self.failure(survey, plan, changes),

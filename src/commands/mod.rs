@@ -3,16 +3,16 @@
 
 pub mod check;
 pub mod doctor;
+pub mod host_paths;
 pub mod install;
 pub mod manifest;
 pub mod status;
 pub mod uninstall;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::binfmt::Instance;
-use crate::binfmt::{instance, mount};
+use crate::binfmt::{Instance, Lifetime, instance, mount};
 use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
 use crate::emulator::store::Store;
@@ -40,6 +40,8 @@ pub struct Context {
     pub emulators: Option<Arc<Directory>>,
     /// Our conf file.
     pub conf: PathBuf,
+    /// What this run has found out about how long its rules live.
+    pub lifetime: OnceLock<Lifetime>,
     /// How to talk.
     pub console: Console,
 }
@@ -82,17 +84,35 @@ impl Context {
         if self.userns && !self.host.initial_user_ns {
             return Instance::of_user_namespace(&self.mount, &self.host);
         }
-        Instance::find_or_mount(&self.mount, &self.host)
+        let (instance, lifetime) = Instance::find_or_mount(&self.mount, &self.host)?;
+        if let Some(lifetime) = lifetime {
+            self.learn(lifetime);
+        }
+        Ok(instance)
+    }
+
+    /// The same to remove rules from. What has some is mounted, and who only
+    /// takes away needn't have PID 1 hold it.
+    pub fn instance_with_rules(&self) -> Result<Instance> {
+        match Instance::find(&self.mount) {
+            Some(instance) if !self.userns => Ok(instance),
+            _ => self.instance(),
+        }
     }
 
     /// Lets this run see the rules that the host has, in a container that
-    /// hasn't mounted them. Returns whether they were shown by this, and so
-    /// outlive this run.
-    pub fn show(&self) -> Result<bool> {
-        match self.userns {
-            true => Ok(false),
-            false => Instance::show(&self.mount, &self.host),
+    /// hasn't mounted them.
+    pub fn show(&self) -> Result<()> {
+        if !self.userns && Instance::show(&self.mount, &self.host)? {
+            self.learn(Lifetime::Elsewhere);
         }
+        Ok(())
+    }
+
+    /// Keeps what was found out about how long the rules live.
+    pub fn learn(&self, lifetime: Lifetime) {
+        // What was seen first was seen without any rule of this run's.
+        let _ = self.lifetime.set(lifetime);
     }
 
     /// Refuses to start what couldn't be finished: here, without rights, or

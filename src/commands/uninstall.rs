@@ -30,8 +30,10 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         true => Some(context.store.lock()?),
         false => None,
     };
-    // An instance that isn't mounted has no rules to remove. The right to
-    // change it comes before the first change.
+    // An instance that isn't mounted has no rules to remove, and isn't mounted
+    // for that. (Before Linux 6.7 it may have some, which a boot takes away:
+    // the file that would bring them back goes.) The right to change it comes
+    // before the first change.
     let instance = match Instance::find(&context.mount) {
         Some(instance) => Some((instance.lock()?, instance)),
         None => None,

@@ -21,8 +21,9 @@ use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
 
-/// The largest file that is taken for an emulator.
-const LIMIT: u64 = 1 << 30;
+/// The largest file that is taken for an emulator, in bytes; real ones have up
+/// to 20 MB, with debugging information several times as much.
+const LIMIT: u64 = 256 << 20;
 
 /// Where emulators lie, and what they are called there.
 #[derive(Debug)]
@@ -148,11 +149,14 @@ impl Directory {
     }
 
     /// Opens the emulator's file, whose bytes were just compared with its digest.
-    pub fn verified(&self, emulator: &Emulator) -> Result<File> {
+    pub fn verified(&self, qemu: &str, emulator: &Emulator) -> Result<File> {
         let path = self.path_of(emulator);
         let attempt = || format!("cannot read {}", path.display());
         let other = |why: String| {
-            let what = format!("{} isn't the pinned emulator", path.display());
+            let what = format!(
+                "{} isn't the pinned emulator of QEMU {qemu}",
+                path.display(),
+            );
             Error::new(Status::Integrity, what).because(why)
         };
         let file = match self.open(&path) {
@@ -197,8 +201,12 @@ impl Directory {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        if file.metadata()?.len() > LIMIT {
+            return Err(io::Error::other("it is too large to be an emulator"));
+        }
         let mut bytes = Vec::new();
-        self.open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+        file.take(LIMIT).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
@@ -305,7 +313,7 @@ mod tests {
         let moved = dir.path().with_extension("moved");
         fs::rename(dir.path(), &moved).unwrap();
         let mut bytes = Vec::new();
-        let mut file = directory.verified(&pinned(b"arm")).unwrap();
+        let mut file = directory.verified("10.0.13", &pinned(b"arm")).unwrap();
         file.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"arm");
         fs::rename(&moved, dir.path()).unwrap();
@@ -318,7 +326,7 @@ mod tests {
             (b"mra" as &[u8], Digest::of(b"arm").to_string()),
             (b"arms", "3 bytes".to_owned()),
         ] {
-            let error = directory.verified(&pinned(bytes)).unwrap_err();
+            let error = directory.verified("10.0.13", &pinned(bytes)).unwrap_err();
             assert_eq!(error.status(), Status::Integrity);
             assert!(error.reason().contains("/qemu-arm"), "{error}");
             assert!(error.reason().contains(&why), "{}", error.reason());
@@ -331,10 +339,10 @@ mod tests {
         let path = dir.path().join("qemu-arm");
         fs::remove_file(&path).unwrap();
         assert!(!directory.has(&pinned(b"arm")));
-        let error = directory.verified(&pinned(b"arm")).unwrap_err();
+        let error = directory.verified("10.0.13", &pinned(b"arm")).unwrap_err();
         assert_eq!(error.status(), Status::Unreachable);
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        let error = directory.verified(&pinned(b"arm")).unwrap_err();
+        let error = directory.verified("10.0.13", &pinned(b"arm")).unwrap_err();
         assert!(error.reason().contains("isn't a file"), "{error}");
     }
 

@@ -24,7 +24,7 @@ use super::manifest::{Emulator, Release};
 use super::source::{Failure, Source, Sources};
 use super::store::{Store, program_digest};
 use crate::digest::Digest;
-use crate::durable::Staged;
+use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
 
 /// What happens meanwhile, for whoever shows it.
@@ -91,7 +91,8 @@ pub fn obtain(
 
 /// Writes the emulators into a directory, each under the name that it usually
 /// has, for hosts of whatever architecture. Ones that are there already, with
-/// the right bytes, cost nothing; any other file of that name is replaced.
+/// the right bytes, cost nothing; any other file of that name is replaced, and
+/// what a killed run left behind goes.
 pub fn extract(
     dir: &Path,
     release: &Release,
@@ -99,6 +100,13 @@ pub fn extract(
     sources: &Sources,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<PathBuf>> {
+    durable::make_dir(dir)?;
+    let held = dir.canonicalize().and_then(|dir| durable::hold(&dir));
+    let Some(_held) = held.attempt(|| format!("cannot open {}", dir.display()))? else {
+        let what = format!("another run is writing to {}", dir.display());
+        return Err(Error::new(Status::Locked, what).hint("try again when it has ended"));
+    };
+    durable::clear(dir)?;
     let mut work = Vec::new();
     let mut paths = Vec::new();
     for emulator in emulators {
@@ -123,7 +131,9 @@ fn deliver<'a>(
 ) -> Result<()> {
     let mut failed = None;
     if let Some(dir) = &sources.emulators {
-        (work, failed) = copy(dir, work, observe)?;
+        (work, failed) = copy(dir, release, work, observe)?;
+        // Those of another QEMU say nothing against the packages.
+        failed = failed.filter(|_| sources.packages.is_empty());
     }
     if work.is_empty() {
         return Ok(());
@@ -135,6 +145,7 @@ fn deliver<'a>(
 /// Copies what the directory has. Returns what it hasn't, and why not.
 fn copy<'a>(
     dir: &Directory,
+    release: &Release,
     work: Vec<Work<'a>>,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(Vec<Work<'a>>, Option<Error>)> {
@@ -148,7 +159,7 @@ fn copy<'a>(
     let (mut left, mut failed) = (Vec::new(), None);
     for work in work {
         // As with any source: these are outside bytes.
-        let verified = without_capabilities(|| dir.verified(work.emulator));
+        let verified = without_capabilities(|| dir.verified(&release.qemu, work.emulator));
         match verified {
             Ok(file) => {
                 work.fill(file)?;

@@ -14,7 +14,8 @@ use nix::sched::{CloneFlags, setns};
 
 use super::confinement::{denied, require};
 use super::{
-    INITIAL_PID_NS, INITIAL_USER_NS, has_mounts_of_init, is_initial, read_init, shares_with_init,
+    INITIAL_PID_NS, INITIAL_USER_NS, has_mounts_of_init, is_initial, is_of_system, read_comm,
+    shares_with_init,
 };
 use crate::error::{Error, Result, Status};
 
@@ -58,8 +59,8 @@ fn cannot_enter(errno: Errno) -> Error {
 
 /// Puts this process, which mustn't have another thread, into the host's mount
 /// namespace: PID 1's. `userns` says that the current user namespace is what
-/// is meant by host.
-pub fn enter_host(userns: bool) -> Result<()> {
+/// is meant by host. Returns whether it wasn't there already.
+pub fn enter_host(userns: bool) -> Result<bool> {
     let unreachable = |why: &str| {
         Error::new(Status::Permission, "cannot reach the host from here").because(why.to_owned())
     };
@@ -80,12 +81,12 @@ pub fn enter_host(userns: bool) -> Result<()> {
         return Err(unreachable("PID 1 here is this container's, not the host's").hint(HOW));
     }
     match has_mounts_of_init() {
-        Some(true) => Ok(()),
-        _ => InitMounts::open()?.enter(),
+        Some(true) => Ok(false),
+        _ => InitMounts::open()?.enter().map(|()| true),
     }
 }
 
 /// Whether PID 1 here is that of a system.
 fn sees_init() -> bool {
-    is_initial("/proc/self/ns/pid", INITIAL_PID_NS) || read_init().is_of_system()
+    is_initial("/proc/self/ns/pid", INITIAL_PID_NS) || is_of_system(&read_comm())
 }

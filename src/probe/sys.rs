@@ -1,6 +1,6 @@
 //! All unsafe code of this crate: one process that executes one probe as the
-//! only file of an empty root; commands that die with whoever starts them; and
-//! one call to the C library. Where no empty root can be made the probe is
+//! only file of an empty root; commands that die with whoever starts them; one
+//! call to the C library; and the environment's change. Where no empty root can be made the probe is
 //! executed from memory, in the caller's root.
 //!
 //! Between fork and exec the child
@@ -26,6 +26,8 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::error::{Error, Status};
 
 /// How a probe's process ended.
 #[derive(Debug)]
@@ -493,6 +495,24 @@ pub fn wait_for_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
+/// Takes variables out of this process's environment. Refused where it has
+/// more than one thread.
+pub fn forget_variables(names: &[&str]) -> crate::error::Result<()> {
+    let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 {
+        return Err(Error::new(
+            Status::Failed,
+            "cannot change the environment of a process with other threads",
+        ));
+    }
+    for name in names {
+        // SAFETY: nobody reads the environment meanwhile: this is the only
+        // thread, as was just counted, and only it could start another.
+        unsafe { std::env::remove_var(name) };
+    }
+    Ok(())
+}
+
 fn pipe() -> io::Result<(File, OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: the array has room for the two descriptors, which are owned by
@@ -508,6 +528,15 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_variable_goes_while_another_thread_may_read_it() {
+        let other = std::thread::spawn(std::thread::park);
+        assert!(forget_variables(&["PATH"]).is_err());
+        assert!(std::env::var_os("PATH").is_some());
+        other.thread().unpark();
+        other.join().unwrap();
+    }
 
     #[test]
     fn numbers_are_written_in_decimal() {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::world::cache::{busybox, emulators};
+use crate::world::cache::{busybox, emulators, package};
 use crate::world::output::Output;
 use crate::world::{World, text};
 
@@ -154,14 +154,49 @@ fn an_emulator_of_the_image_that_isnt_the_pinned_one_gets_nowhere() {
         "mount -t tmpfs tmpfs {image}
         echo other >{image}/qemu-riscv64"
     );
-    scene
+    let done = scene
         .in_container_with(&other, "", "install riscv64 --host --source auto")
-        .assert_exit(7)
-        .assert_says(&["qemu-riscv64 isn't the pinned emulator"]);
+        .assert_exit(8);
+    assert!(
+        done.stderr
+            .contains("qemu-riscv64 isn't the pinned emulator"),
+        "{done}"
+    );
     scene
         .in_container_with(&other, "", &format!("install riscv64 --source {image}"))
         .assert_exit(7);
     assert!(scene.world.names().is_empty() && !scene.conf().exists());
+}
+
+#[test]
+fn the_images_emulators_of_another_qemu_say_nothing_against_it() {
+    let Some(scene) = Scene::new() else { return };
+    let done = scene
+        .in_container("install s390x --host --source auto --qemu 11.1.3")
+        .assert_exit(8);
+    assert!(
+        done.stderr
+            .contains("qemu-s390x isn't the pinned emulator of QEMU 11.1.3"),
+        "{done}"
+    );
+    let last = done.stderr.lines().last().unwrap();
+    assert!(!last.contains("isn't the pinned"), "{done}");
+}
+
+#[test]
+fn the_images_emulators_count_only_where_nothing_else_is_said() {
+    let Some(scene) = Scene::new() else { return };
+    let package = package().display().to_string();
+    for (platform, variable, source, status) in [
+        ("arm", "/nowhere", package.as_str(), 0),
+        ("s390x", "", &package, 0),
+        ("riscv64", "", "auto", 8),
+        ("riscv64", "/nowhere", "auto", 8),
+    ] {
+        let run = format!("env BINFMTCTL_EMULATORS={variable}");
+        let line = format!("install {platform} --host --source {source}");
+        scene.in_container_with("", &run, &line).assert_exit(status);
+    }
 }
 
 #[test]
@@ -178,6 +213,29 @@ fn a_host_that_cant_be_written_to_is_named() {
         .assert_exit(4)
         .assert_says(&[&host, "Read-only file system"]);
     assert!(scene.world.names().is_empty());
+}
+
+#[test]
+fn what_the_containers_variables_name_isnt_looked_for_on_the_host() {
+    let Some(scene) = Scene::new() else { return };
+    let variables =
+        "env TMPDIR=/nowhere SSL_CERT_FILE=/nowhere SSL_CERT_DIR=/nowhere PATH=/nowhere";
+    let run = |line: &str| scene.in_container_with("", variables, line);
+    run("install riscv64 --host --dry-run").assert_exit(0);
+    let said = run("install s390x --host --source https").assert_exit(8);
+    assert!(!said.stderr.contains("nowhere"), "{said}");
+    run("install riscv64 --host").assert_exit(0);
+}
+
+#[test]
+fn a_path_from_the_containers_directory_isnt_taken_for_one_of_the_hosts() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .in_container("install riscv64 --host --conf here.conf")
+        .assert_exit(2)
+        .assert_says(&["--conf here.conf is a relative path", "the host's"]);
+    assert!(scene.world.names().is_empty());
+    assert!(!std::path::Path::new("/here.conf").exists());
 }
 
 #[test]
@@ -203,6 +261,21 @@ fn without_the_hosts_pid_1_there_is_no_way_to_the_host() {
         4,
         &["user namespace", "--userns=host"],
     );
+}
+
+#[test]
+fn a_directory_of_systemds_makes_no_container_the_host() {
+    let Some(scene) = Scene::new() else { return };
+    // As with `-v /run:/run`, where PID 1 is the container's own program.
+    let run = "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system";
+    let persistent = |line: &str| {
+        let status = scene.on_host(&format!("{run}; {line} $BINFMTCTL status riscv64 --json"));
+        let platform = &status.assert_exit(0).json()["platforms"][0];
+        platform["persistent"].as_bool()
+    };
+    assert_eq!(persistent(""), None);
+    // It is PID 1's own name that says so.
+    assert_eq!(persistent("printf systemd >/proc/1/comm;"), Some(false));
 }
 
 #[test]

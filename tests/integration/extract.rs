@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use binfmtctl::digest::Digest;
+use binfmtctl::durable;
 
 use crate::world::artifact::Pinned;
 use crate::world::{Output, World, cache, changes, host};
@@ -101,6 +102,23 @@ fn other_bytes_get_no_name() {
         .assert_exit(7)
         .assert_says(&["isn't the pinned one"]);
     assert_eq!(names(&world.path("to")), [] as [&str; 0]);
+}
+
+#[test]
+fn what_a_killed_run_left_goes_and_a_living_run_is_left_in_peace() {
+    let Some(world) = World::new() else { return };
+    let pinned = world.pin("riscv64", b"an emulator");
+    let to = world.path("to");
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join(".binfmtctl-killed.tmp"), "").unwrap();
+    let held = durable::hold(&to).unwrap().unwrap();
+    extract(&world, &pinned, "riscv64")
+        .assert_exit(75)
+        .assert_says(&["another run is writing to", "to"]);
+    assert_eq!(names(&to), [".binfmtctl-killed.tmp"]);
+    drop(held);
+    extract(&world, &pinned, "riscv64").assert_exit(0);
+    assert_eq!(names(&to), ["qemu-riscv64"]);
 }
 
 #[test]

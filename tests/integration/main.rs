@@ -23,6 +23,7 @@ mod doctor_host;
 mod extract;
 mod foreign;
 mod leftovers;
+mod lifetime;
 mod platforms;
 mod rehearsal;
 mod selection;

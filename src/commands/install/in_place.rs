@@ -180,7 +180,10 @@ impl Run<'_> {
             .context
             .could_change()
             .and_then(|()| require_null())
-            .and_then(|()| self.context.instance())
+            .and_then(|()| match plan.work().next() {
+                Some(_) => self.context.instance(),
+                None => self.context.instance_with_rules(),
+            })
             .and_then(|instance| Ok((self.lock(&instance)?, instance)));
         match ready {
             Ok((lock, instance)) => self.carry_out(&instance, &lock, log),

@@ -5,12 +5,11 @@
 //! a directory of this user's that nobody holds the lock of is what a killed
 //! run left.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
@@ -52,13 +51,14 @@ impl Shelf {
                 .tempdir_in(scratch)
         };
         let mut dir = create().attempt(attempt)?;
-        let mut held = lock(dir.path());
+        let hold = |dir: &TempDir| durable::hold(dir.path()).ok().flatten();
+        let mut held = hold(&dir);
         for _ in 1..ATTEMPTS {
             if held.is_some() {
                 break;
             }
             dir = create().attempt(attempt)?;
-            held = lock(dir.path());
+            held = hold(&dir);
         }
         Ok(Self {
             store: Store::new(dir.path())?,
@@ -77,23 +77,11 @@ pub(super) fn sweep(scratch: &Path) {
         let is_shelf = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let is_own = entry.metadata().is_ok_and(|found| found.uid() == own);
         if is_shelf && is_own {
-            if let Some(_held) = lock(&entry.path()) {
+            if let Ok(Some(_held)) = durable::hold(&entry.path()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
-}
-
-/// The lock on a directory, unless somebody else has it or the directory is gone.
-fn lock(dir: &Path) -> Option<Flock<File>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
-        .open(dir)
-        .ok()?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
-    let (named, locked) = (fs::symlink_metadata(dir).ok()?, lock.metadata().ok()?);
-    (named.ino() == locked.ino()).then_some(lock)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 //! what engines will misunderstand.
 
 use super::{Run, arm_is_missing};
+use crate::binfmt::Lifetime;
 use crate::host::Init;
 use crate::report::survey::Survey;
 use crate::report::{Document, HostReport, Owner};
 
 impl Run<'_> {
-    /// Says plainly what people wouldn't expect. `outlived` says that this run
-    /// has found out that its rules outlive the mount that it made.
-    pub(super) fn warn(&self, survey: &Survey<'_>, document: &Document, outlived: bool) {
+    /// Says plainly what people wouldn't expect.
+    pub(super) fn warn(&self, survey: &Survey<'_>, document: &Document) {
         let note = |text: &str| self.context.console.note(text);
         let (Some(host), Some(platforms)) = (&document.host, &document.platforms) else {
             return;
@@ -19,7 +19,7 @@ impl Run<'_> {
             .filter(|p| p.owner == Some(Owner::Binfmtctl))
             .peekable();
         if ours.peek().is_some() {
-            if let Some(text) = lifetime(host, outlived) {
+            if let Some(text) = lifetime(host, self.context.lifetime.get().copied()) {
                 note(text);
             }
             let returns = ours.all(|p| p.persistent == Some(true));
@@ -57,18 +57,19 @@ impl Run<'_> {
     }
 }
 
-/// How long the rules live, where that isn't until they are removed.
-fn lifetime(host: &HostReport, outlived: bool) -> Option<&'static str> {
-    match (host.instance, host.held) {
-        ("userns", _) => Some("these rules are this user namespace's own, and go when it goes"),
-        (_, Some(true)) => None,
-        (_, Some(false)) => Some(
+/// How long the rules live, where that isn't until they are removed; only what
+/// is known, or has been tried.
+pub(super) fn lifetime(host: &HostReport, tried: Option<Lifetime>) -> Option<&'static str> {
+    match (host.instance, host.held, tried) {
+        ("userns", ..) => Some("these rules are this user namespace's own, and go when it goes"),
+        (_, Some(true), _) | (_, _, Some(Lifetime::Kernel)) => None,
+        (_, Some(false), _) => Some(
             "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
         ),
-        (_, None) if outlived => Some(
-            "the host's PID 1 can't be seen from here, but it was made sure that rules outlive this container",
+        (_, None, Some(Lifetime::Elsewhere)) => Some(
+            "the host's PID 1 can't be seen from here; something outside this container keeps binfmt_misc, and these rules last as long as it does",
         ),
-        (_, None) => Some(
+        (_, None, _) => Some(
             "warning: can't see whether the host's PID 1 has binfmt_misc mounted; if it hasn't, these rules go when this mount goes",
         ),
     }
@@ -78,7 +79,11 @@ fn lifetime(host: &HostReport, outlived: bool) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn told(instance: &'static str, held: Option<bool>, outlived: bool) -> Option<&'static str> {
+    fn told(
+        instance: &'static str,
+        held: Option<bool>,
+        tried: Option<Lifetime>,
+    ) -> Option<&'static str> {
         let host = HostReport {
             platform: "linux/amd64",
             kernel: "6.12.0".to_owned(),
@@ -88,19 +93,21 @@ mod tests {
             enabled: true,
             held,
         };
-        lifetime(&host, outlived)
+        lifetime(&host, tried)
     }
 
     #[test]
-    fn only_what_pid_1_holds_needs_no_words() {
-        assert_eq!(told("host", Some(true), false), None);
-        for (instance, held, outlived, words) in [
-            ("host", Some(false), true, "PID 1 doesn't have"),
-            ("host", None, false, "can't see whether"),
-            ("host", None, true, "outlive this container"),
-            ("userns", Some(false), false, "user namespace's own"),
+    fn only_what_is_sure_to_stay_needs_no_words() {
+        assert_eq!(told("host", Some(true), None), None);
+        assert_eq!(told("host", None, Some(Lifetime::Kernel)), None);
+        let elsewhere = Some(Lifetime::Elsewhere);
+        for (instance, held, tried, words) in [
+            ("host", Some(false), elsewhere, "PID 1 doesn't have"),
+            ("host", None, None, "can't see whether"),
+            ("host", None, elsewhere, "as long as it does"),
+            ("userns", Some(false), None, "user namespace's own"),
         ] {
-            let text = told(instance, held, outlived).unwrap_or_default();
+            let text = told(instance, held, tried).unwrap_or_default();
             assert!(text.contains(words), "{text}");
         }
     }

@@ -187,3 +187,37 @@ fn a_killed_run_is_mended_by_the_next() {
         .assert_exit(0);
     assert_eq!(scene.rules(), ["qemu-riscv64@here POCF"]);
 }
+
+#[test]
+fn a_directory_with_something_in_it_is_never_hidden() {
+    let Some(scene) = Scene::new() else { return };
+    let dir = mount_point(&scene);
+    let file = scene.world.path("mount/important");
+    std::fs::write(&file, "x").unwrap();
+    let link = scene.world.path("link").display().to_string();
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    for dir in [dir, link] {
+        scene
+            .run("", &format!("binfmt --mount {dir} --install riscv64"))
+            .assert_exit(1)
+            .assert_says(&[&dir, "is not a mounted binfmt_misc"]);
+    }
+    assert!(scene.rules().is_empty());
+}
+
+#[test]
+fn what_a_run_mounts_is_its_own_so_that_none_can_leave_it() {
+    let Some(scene) = Scene::new() else { return };
+    let dir = mount_point(&scene);
+    let mounts = format!("/proc/{}/mountinfo", scene.world.holder());
+    let line = format!("binfmt --mount {dir} --install riscv64,s390x");
+    std::thread::scope(|threads| {
+        let run = threads.spawn(|| scene.run("", &line));
+        while !run.is_finished() {
+            let mounts = std::fs::read_to_string(&mounts).unwrap();
+            assert!(!mounts.contains(&dir), "{mounts}");
+        }
+        run.join().unwrap().assert_exit(0);
+    });
+    assert_eq!(scene.rules().len(), 2);
+}

@@ -2,6 +2,7 @@
 
 use super::{Done, Failures, Installed, Log, Outcome, Removed, Run};
 use crate::binfmt::Entry;
+use crate::commands::install::warnings::lifetime;
 use crate::commands::install::{arm_is_missing, sum_up};
 use crate::error::{Error, Status};
 use crate::platform::{Platform, UnknownName};
@@ -111,22 +112,14 @@ impl Run<'_> {
     fn warnings(&self, after: &Survey<'_>, removed: &[Removed]) -> Vec<String> {
         let host = after.host_report();
         let installs = !self.asked().is_empty();
-        let all = [
-            (
-                installs && host.instance == "userns",
-                "these rules are this user namespace's own, and go when it goes",
-            ),
-            (
-                installs && host.instance == "host" && host.held == Some(false),
-                "warning: PID 1 doesn't have binfmt_misc mounted, so these rules go when this mount goes",
-            ),
-            (
-                installs && arm_is_missing(after),
-                "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too",
-            ),
-        ];
-        let applying = all.into_iter().filter(|(applies, _)| *applies);
-        let mut warnings: Vec<String> = applying.map(|(_, text)| text.to_owned()).collect();
+        let mut warnings = Vec::new();
+        if installs {
+            let tried = self.context.lifetime.get().copied();
+            warnings.extend(lifetime(&host, tried).map(str::to_owned));
+        }
+        if installs && arm_is_missing(after) {
+            warnings.push("warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too".to_owned());
+        }
         let returns = |one: &&Removed| {
             one.went(&one.name)
                 && after.desired.iter().any(|rule| rule.name == one.name)
