@@ -366,6 +366,14 @@ fn a_named_platform_runs_or_the_run_has_failed() {
         "`binfmtctl install` gets one",
     ]);
     assert!(!dynamic.stderr.contains("not pinned"), "{dynamic}");
+    // Neither is one that can't be read, whoever runs another platform.
+    scene.register("theirs=riscv64@elsewhere F");
+    fs::create_dir(scene.world.path("empty/qemu-s390x")).unwrap();
+    scene
+        .run("QEMU_BINARY_PATH={empty}", "binfmt --install all")
+        .assert_exit(1)
+        .assert_says(&["/empty/qemu-s390x", "it isn't a file"]);
+    scene.clear();
     assert!(scene.rules().is_empty());
 }
 

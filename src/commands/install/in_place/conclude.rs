@@ -90,11 +90,12 @@ impl Run<'_> {
         if !failures.removals.is_empty() {
             return Some(failures.removals.swap_remove(0));
         }
-        if nothing_runs {
+        let lacks_set = self.lacks_set(after);
+        if nothing_runs || lacks_set {
             failures.platforms.append(&mut failures.forgiven);
         }
         match sum_up(failures.platforms) {
-            None if self.lacks_set(after) => Some(self.terms.empty()),
+            None if lacks_set => Some(self.terms.empty()),
             None => unknown(self.order.unknown.first()?),
             failure => failure,
         }
