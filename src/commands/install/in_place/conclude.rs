@@ -51,7 +51,7 @@ impl Run<'_> {
         if log.changed {
             warnings.extend(self.warnings(after, &log.removed));
         }
-        let failure = self.failure(after, &log.installed, log.failures);
+        let failure = self.failure(after, log.failures);
         Done {
             document,
             warnings,
@@ -62,12 +62,7 @@ impl Run<'_> {
     }
 
     /// The asked state doesn't hold: why.
-    fn failure(
-        &self,
-        after: &Survey<'_>,
-        installed: &[Installed],
-        mut failures: Failures,
-    ) -> Option<Error> {
+    fn failure(&self, after: &Survey<'_>, mut failures: Failures) -> Option<Error> {
         let runs =
             |platform: &&'static Platform| after.runs(platform) && !after.is_native(platform);
         let nothing_runs = self
@@ -75,17 +70,9 @@ impl Run<'_> {
             .every
             .as_ref()
             .is_some_and(|every| !every.of.platforms().iter().any(runs));
-        let failed = |one: &Installed| matches!(one.outcome, Outcome::Failed(_));
-        let counts = installed
-            .iter()
-            .any(|one| failed(one) && (nothing_runs || self.must_run(one.platform)));
-        // Another platform's image: nothing in it could ever be of use here.
-        let misplaced = self.context.host.emulated.is_some();
-        if let Some(error) = failures.everything {
-            if counts || nothing_runs || misplaced || !self.order.remove.is_empty() {
-                return Some(error);
-            }
-            self.context.console.note(&error.line().to_string());
+        // Something had to be done, and none of it could be.
+        if failures.everything.is_some() {
+            return failures.everything;
         }
         if !failures.removals.is_empty() {
             return Some(failures.removals.swap_remove(0));
