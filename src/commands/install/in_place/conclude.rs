@@ -1,7 +1,7 @@
 //! Whether the asked state holds afterwards, and what a person should know.
 
 use super::{Done, Failures, Installed, Log, Outcome, Removed, Run};
-use crate::binfmt::Entry;
+use crate::binfmt::{Entry, Lifetime};
 use crate::commands::install::warnings::lifetime;
 use crate::commands::install::{arm_is_missing, sum_up};
 use crate::error::{Error, Status};
@@ -103,7 +103,14 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         if installs {
             let tried = self.context.lifetime.get().copied();
-            warnings.extend(lifetime(&host, tried).map(str::to_owned));
+            let text = lifetime(&host, tried).map(str::to_owned);
+            // Tried and found good: the usual case of a container.
+            match (host.held, tried) == (None, Some(Lifetime::Elsewhere)) {
+                true => text
+                    .iter()
+                    .for_each(|text| self.context.console.detail(text)),
+                false => warnings.extend(text),
+            }
         }
         if installs && arm_is_missing(after) {
             warnings.push("warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; install arm too".to_owned());
