@@ -29,6 +29,9 @@ const INIT: &str = r#"
     mounts=$(cat /proc/self/mountinfo)
     eval "$2"
     for _ in {1..40}; do
+        # The end of its own child makes bash ask for all that have ended, also
+        # for one whose signal it missed.
+        (:)
         others
         [ -n "$found" ] || break
         pause "$1"
