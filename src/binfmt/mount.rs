@@ -102,12 +102,14 @@ fn in_namespace_of_init(work: impl FnOnce() -> Result<()> + Send) -> Result<()> 
     // A thread may change its mount namespace once it no longer shares its
     // root and working directory with the others.
     thread::scope(|scope| {
-        let beside = scope.spawn(|| {
+        let enter = || {
             unshare(CloneFlags::CLONE_FS).attempt(attempt)?;
             namespace.enter()?;
             work()
-        });
-        beside
+        };
+        thread::Builder::new()
+            .spawn_scoped(scope, enter)
+            .attempt(attempt)?
             .join()
             .unwrap_or_else(|_| Err(Error::new(Status::Failed, attempt())))
     })

@@ -197,11 +197,14 @@ fn graver(before: Option<Error>, error: Error) -> Error {
 /// Runs it in a thread of its own, since what a thread has given up is gone.
 fn without_capabilities<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let read = || {
             drop_capabilities();
             work()
-        });
-        thread.join().unwrap_or_else(|_| Err(panicked("reading")))
+        };
+        match thread::Builder::new().spawn_scoped(scope, read) {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(panicked("reading"))),
+            Err(error) => Err(no_thread().because(error)),
+        }
     })
 }
 

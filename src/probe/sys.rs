@@ -1,7 +1,7 @@
 //! All unsafe code of this crate: one process that executes one probe as the
 //! only file of an empty root; commands that die with whoever starts them; one
-//! call to the C library; and the environment's change. Where no empty root can be made the probe is
-//! executed from memory, in the caller's root.
+//! call to the C library; and the environment's change. Where no empty root can
+//! be made the probe is executed from memory, in the caller's root.
 //!
 //! Between fork and exec the child
 //! calls only what is async-signal-safe, on memory prepared before the fork;
