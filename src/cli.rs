@@ -106,6 +106,9 @@ pub enum Command {
     Install(Install),
     /// Take back what install did; other people's rules stay
     Uninstall(Uninstall),
+    /// Bring the kernel to what the file of /etc/binfmt.d says, offline and without a gap: what a
+    /// boot runs
+    Apply,
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),
     /// Say by the exit status alone whether platforms run: 0, or 3; 4 if it can't be tried

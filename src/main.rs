@@ -86,6 +86,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
     let reply = match &cli.command {
         Command::Install(args) => commands::install::run(&context, args),
         Command::Uninstall(args) => commands::uninstall::run(&context, args),
+        Command::Apply => commands::apply::run(&context),
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),

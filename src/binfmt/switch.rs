@@ -20,6 +20,8 @@ pub struct Wanted {
     pub flags: Flags,
     /// What its usual name has before `qemu-`; mostly nothing.
     pub prefix: String,
+    /// The name that it has been given already, if any.
+    pub given: Option<String>,
 }
 
 impl Wanted {
@@ -42,8 +44,8 @@ impl Wanted {
         }
     }
 
-    /// `qemu-<target>`, which scripts and engines look for, unless `taken`
-    /// says that somebody else has it; then `binfmtctl-<target>`, or that with
+    /// `qemu-<target>`, which scripts and engines look for, or the name that it
+    /// was given, unless `taken` says that somebody else has it; then `binfmtctl-<target>`, or that with
     /// a number.
     pub fn name(&self, taken: impl Fn(&str) -> bool) -> String {
         let numbered = (2..).map(|n| format!("{}-{n}", self.other_name()));
@@ -56,7 +58,8 @@ impl Wanted {
 
     /// The name that it gets where that is free.
     pub fn usual_name(&self) -> String {
-        format!("{}qemu-{}", self.prefix, self.target.name)
+        let usual = || format!("{}qemu-{}", self.prefix, self.target.name);
+        self.given.clone().unwrap_or_else(usual)
     }
 
     fn other_name(&self) -> String {
@@ -151,6 +154,7 @@ mod tests {
             interpreter: "/x".to_owned(),
             flags: Flags::default(),
             prefix: "my-".to_owned(),
+            given: None,
         };
         let order = [
             "my-qemu-aarch64",

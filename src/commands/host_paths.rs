@@ -55,8 +55,11 @@ fn all(cli: &Cli) -> Vec<Named<'_>> {
             }
             ManifestCommand::Lock { packages, .. } => paths.extend(given("PACKAGE", packages)),
         },
-        Command::Uninstall(_) | Command::Check(_) | Command::Rehearse | Command::ClearUp { .. } => {
-        }
+        Command::Uninstall(_)
+        | Command::Apply
+        | Command::Check(_)
+        | Command::Rehearse
+        | Command::ClearUp { .. } => {}
     }
     paths
 }

@@ -5,14 +5,14 @@
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
 pub mod aftermath;
-mod checks;
+pub(super) mod checks;
 mod dry_run;
 mod fetch;
 pub mod in_place;
-mod plan;
-mod register;
+pub(super) mod plan;
+pub(super) mod register;
 mod shelf;
-mod warnings;
+pub(super) mod warnings;
 
 use std::path::{Path, PathBuf};
 
@@ -246,7 +246,7 @@ fn persists(context: &Context, args: &Install) -> bool {
 }
 
 /// One failure for all: the first one, and how many more there are.
-fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
+pub(super) fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
     let (name, error) = (!failures.is_empty()).then(|| failures.swap_remove(0))?;
     let more = match failures.len() {
         0 => return Some(error),

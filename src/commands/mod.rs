@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb is one function that reads as its story;
 //! what it needs of the outside world comes in a [`Context`].
 
+pub mod apply;
 pub mod check;
 pub mod doctor;
 pub mod host_paths;
@@ -11,7 +12,10 @@ pub mod uninstall;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::binfmt::instance::Lock;
 use crate::binfmt::{Instance, Lifetime, instance, mount};
 use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
@@ -22,6 +26,10 @@ use crate::platform::{self, Request, UnknownName};
 use crate::report::Document;
 use crate::report::console::Console;
 use crate::report::survey::Scope;
+
+/// How long to wait for another run; while a host boots, several may do the
+/// same at once.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What every verb works with.
 #[derive(Debug)]
@@ -113,6 +121,27 @@ impl Context {
     pub fn learn(&self, lifetime: Lifetime) {
         // What was seen first was seen without any rule of this run's.
         let _ = self.lifetime.set(lifetime);
+    }
+
+    /// The right to change the instance's rules. Another run is waited for, but
+    /// not for ever.
+    pub fn lock(&self, instance: &Instance) -> Result<Lock> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = false;
+        loop {
+            match instance.lock() {
+                Err(error) if error.status() == Status::Locked && Instant::now() < deadline => {
+                    if !told {
+                        let (why, seconds) = (error.reason(), PATIENCE.as_secs());
+                        let text = format!("{why}; waiting up to {seconds} s for it to end");
+                        self.console.note(&text);
+                        told = true;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+                locked => return locked,
+            }
+        }
     }
 
     /// Refuses to start what couldn't be finished: here, without rights, or

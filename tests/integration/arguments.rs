@@ -24,6 +24,7 @@ fn with_rule(emulator: &str, flags: &str) -> Option<(World, PathBuf)> {
         interpreter: elsewhere.display().to_string(),
         flags: Flags::from_letters(flags),
         prefix: String::new(),
+        given: None,
     };
     world.register(&rule.named("theirs").line().unwrap());
     Some((world, elsewhere))

@@ -13,6 +13,7 @@
 mod world;
 
 mod again;
+mod apply;
 mod arguments;
 mod boot;
 mod check;

@@ -21,7 +21,7 @@ pub(super) const PIN: &str =
 
 /// No program can be started without it, and every start would blame something
 /// else.
-pub(super) fn require_null() -> Result<()> {
+pub(in crate::commands) fn require_null() -> Result<()> {
     File::options()
         .read(true)
         .write(true)

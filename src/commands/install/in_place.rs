@@ -13,8 +13,6 @@ mod sight;
 mod terms;
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 pub use order::{Done, Every, Installed, Order, Otherwise, Outcome, Wish};
 pub use removal::{Fate, Removal, Removed};
@@ -26,17 +24,13 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::{Entry, Instance};
 use crate::commands::{Context, load_manifest};
 use crate::emulator::manifest::Manifest;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::platform::{PLATFORMS, Platform, Request};
 use crate::report::survey::Survey;
 use crate::report::{Action, Document};
 use removal::Doom;
 use sight::Sight;
 use terms::InDirectory;
-
-/// How long to wait for another run; on a host that boots, several containers
-/// may do the same at once.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Does what the order says; what of it failed is in the answer. Known bytes
 /// are those of the manifest, the built-in one where none is named.
@@ -184,7 +178,7 @@ impl Run<'_> {
                 Some(_) => self.context.instance(),
                 None => self.context.instance_with_rules(),
             })
-            .and_then(|instance| Ok((self.lock(&instance)?, instance)));
+            .and_then(|instance| Ok((self.context.lock(&instance)?, instance)));
         match ready {
             Ok((lock, instance)) => self.carry_out(&instance, &lock, log),
             Err(error) => {
@@ -329,28 +323,6 @@ impl Run<'_> {
                 None
             }
             None => Some(path.to_string()),
-        }
-    }
-
-    /// Waits for another run to end, but not for ever.
-    fn lock(&self, instance: &Instance) -> Result<Lock> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut told = false;
-        loop {
-            match instance.lock() {
-                Err(error) if error.status() == Status::Locked && Instant::now() < deadline => {
-                    if !told {
-                        let seconds = PATIENCE.as_secs();
-                        let why = error.reason();
-                        self.context
-                            .console
-                            .note(&format!("{why}; waiting up to {seconds} s for it to end"));
-                        told = true;
-                    }
-                    thread::sleep(Duration::from_millis(100));
-                }
-                locked => return locked,
-            }
         }
     }
 }

@@ -21,12 +21,19 @@ use crate::report::Action;
 use crate::report::survey::Survey;
 
 /// What a plan rests on besides what was seen.
-pub(super) trait Terms {
+pub(in crate::commands) trait Terms {
     /// A platform's emulator and the flags of its rules, where it has one.
     fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)>;
 
     /// What the usual names of rules have before `qemu-`.
-    fn prefix(&self) -> &str;
+    fn prefix(&self) -> &str {
+        ""
+    }
+
+    /// The name that the rule for a target has been given already.
+    fn given(&self, _target: &Target) -> Option<String> {
+        None
+    }
 
     /// Whether a rule that works is left in charge of its platform.
     fn keeps(&self, survey: &Survey<'_>, entry: &Entry) -> bool;
@@ -58,10 +65,6 @@ impl Terms for Stored<'_> {
             .store
             .path(&emulator.sha256, &platform.binary());
         Some((path, flags(kernel, qemu, self.args.credentials)))
-    }
-
-    fn prefix(&self) -> &str {
-        ""
     }
 
     fn keeps(&self, survey: &Survey<'_>, entry: &Entry) -> bool {
@@ -97,13 +100,13 @@ impl Stored<'_> {
 }
 
 /// What a run is going to do.
-pub(super) struct Plan {
+pub(in crate::commands) struct Plan {
     /// One per platform, in the order of the table.
     pub steps: Vec<Step>,
 }
 
 /// What is going to be done for one platform.
-pub(super) struct Step {
+pub(in crate::commands) struct Step {
     /// The platform.
     pub platform: &'static Platform,
     /// What will have been done; `None` where there is no emulator, and
@@ -217,6 +220,7 @@ impl Step {
                 interpreter: emulator.display().to_string(),
                 flags,
                 prefix: terms.prefix().to_owned(),
+                given: terms.given(target),
             };
             let rule = rule_for(survey, &wanted, terms);
             match is_in_place(survey, &wanted, &rule, terms) {

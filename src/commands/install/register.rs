@@ -18,7 +18,7 @@ use crate::probe;
 use crate::report::survey::Survey;
 
 /// What carries out the steps of a plan.
-pub(super) struct Registrar<'a> {
+pub(in crate::commands) struct Registrar<'a> {
     context: &'a Context,
     instance: &'a Instance,
     lock: &'a Lock,

@@ -59,7 +59,10 @@ impl Run<'_> {
 
 /// How long the rules live, where that isn't until they are removed; only what
 /// is known, or has been tried.
-pub(super) fn lifetime(host: &HostReport, tried: Option<Lifetime>) -> Option<&'static str> {
+pub(in crate::commands) fn lifetime(
+    host: &HostReport,
+    tried: Option<Lifetime>,
+) -> Option<&'static str> {
     match (host.instance, host.held, tried) {
         ("userns", ..) => Some("these rules are this user namespace's own, and go when it goes"),
         (_, Some(true), _) | (_, _, Some(Lifetime::Kernel)) => None,

@@ -230,6 +230,7 @@ impl Scene {
             interpreter: interpreter.display().to_string(),
             flags: Flags::from_letters(flags),
             prefix: String::new(),
+            given: None,
         };
         wanted.named(name)
     }

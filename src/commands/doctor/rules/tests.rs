@@ -20,6 +20,7 @@ fn rule(name: &str, of: &str) -> Entry {
         interpreter: "/usr/bin/emulator".to_owned(),
         flags: Flags::default(),
         prefix: String::new(),
+        given: None,
     };
     Entry {
         name: name.to_owned(),

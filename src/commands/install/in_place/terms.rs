@@ -112,6 +112,7 @@ impl<'a> InDirectory<'a> {
                     interpreter: String::new(),
                     flags,
                     prefix: self.order.directory.prefix().to_owned(),
+                    given: None,
                 };
                 let mut paths = self.order.directory.candidates(target.platform());
                 wanted.may_be_called(&entry.name)
@@ -284,6 +285,7 @@ mod tests {
             interpreter: interpreter.to_owned(),
             flags: Flags::from_letters(flags),
             prefix: String::new(),
+            given: None,
         };
         Entry {
             name: name.to_owned(),

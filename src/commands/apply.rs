@@ -1,0 +1,230 @@
+//! `apply`: file -> plan -> guard -> register -> prove -> report, offline: what
+//! a boot runs.
+//!
+//! The conf file says what is wanted, and the store has the emulators. Nothing
+//! is fetched, and where the kernel has it all already, nothing is written. What
+//! can't be done for one line doesn't keep the others from being done.
+
+use std::path::PathBuf;
+
+use super::install::checks::require_null;
+use super::install::plan::{Plan, Terms};
+use super::install::register::Registrar;
+use super::install::sum_up;
+use super::install::warnings::lifetime;
+use super::{Context, Reply};
+use crate::binfmt::{Entry, Flags, Rule, conf};
+use crate::error::{Error, Result, Status};
+use crate::platform::{Platform, Request, TARGETS, Target};
+use crate::probe::{Probe, Runner};
+use crate::report::survey::Survey;
+use crate::report::{Action, Document};
+
+/// Brings the kernel to what the file says.
+pub fn run(context: &Context) -> Result<Reply> {
+    let desired = conf::read(&context.conf)?;
+    let (written, mut failures) = Written::of(context, &desired);
+    let request = Request::Named(written.platforms());
+    // What can't be shown isn't there yet.
+    let _ = context.show();
+    let survey = take(context, &request)?;
+    let plan = Plan::new(&written, &request, &survey);
+    if plan.work().next().is_none() {
+        context.console.note(&match desired.is_empty() {
+            true => format!(
+                "{} names no rules; nothing to apply",
+                context.conf.display()
+            ),
+            false => "everything is in place; nothing was changed".to_owned(),
+        });
+        return Ok(reply(context, &request, &survey, &plan, failures, false));
+    }
+
+    context.could_change()?;
+    require_null()?;
+    let instance = context.instance()?;
+    let lock = context.lock(&instance)?;
+    // Another run may have come before the lock, and an instance to light.
+    let survey = take(context, &request)?;
+    let plan = Plan::new(&written, &request, &survey);
+    let registrar = Registrar::new(context, &instance, &lock, &survey, &written);
+    let mut changed = false;
+    for step in plan.work() {
+        let done = written
+            .require_sound(context, step.platform)
+            .and_then(|()| registrar.carry_out(step));
+        match done {
+            Ok(_) => changed = true,
+            Err(error) => failures.push((step.platform.name.to_owned(), error)),
+        }
+    }
+    drop(lock);
+    let after = take(context, &request)?;
+    Ok(reply(context, &request, &after, &plan, failures, changed))
+}
+
+fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {
+    Survey::take(context.scope(None), &request.platforms())
+}
+
+/// Each with the name of what it is about.
+type Failures = Vec<(String, Error)>;
+
+/// The file's rules, as terms of a plan.
+struct Written<'a> {
+    rules: Vec<(&'static Target, &'a Rule)>,
+}
+
+impl<'a> Written<'a> {
+    /// The rules that can be applied, and why others can't.
+    fn of(context: &Context, desired: &'a [Rule]) -> (Self, Failures) {
+        let mut rules = Vec::new();
+        let mut failures = Failures::new();
+        for rule in desired {
+            let target = TARGETS
+                .iter()
+                .find(|target| rule.pattern.matches(&Probe::of(target).image()));
+            let why = match target {
+                None => "it matches the programs of no platform".to_owned(),
+                Some(target) if context.store.owns(&rule.interpreter) => {
+                    rules.push((target, rule));
+                    continue;
+                }
+                Some(_) => format!(
+                    "{} isn't in the store {}",
+                    rule.interpreter,
+                    context.store.prefix().display()
+                ),
+            };
+            let what = format!(
+                "cannot apply the rule {} of {}",
+                rule.name,
+                context.conf.display()
+            );
+            let error = Error::new(Status::Invalid, what)
+                .because(why)
+                .hint("`binfmtctl install` writes the file anew");
+            failures.push((rule.name.clone(), error));
+        }
+        (Self { rules }, failures)
+    }
+
+    fn platforms(&self) -> Vec<&'static Platform> {
+        let mut platforms: Vec<_> = self
+            .rules
+            .iter()
+            .map(|(target, _)| target.platform())
+            .collect();
+        platforms.dedup();
+        platforms
+    }
+
+    fn of_platform(&self, platform: &Platform) -> Option<&Rule> {
+        let mut rules = self.rules.iter();
+        let found = rules.find(|(target, _)| target.platform() == platform);
+        found.map(|(_, rule)| *rule)
+    }
+
+    /// Refuses an emulator that is missing or damaged.
+    fn require_sound(&self, context: &Context, platform: &Platform) -> Result<()> {
+        let Some(path) = self
+            .of_platform(platform)
+            .map(|rule| PathBuf::from(&rule.interpreter))
+        else {
+            return Ok(());
+        };
+        if context.store.is_sound(&path)? {
+            return Ok(());
+        }
+        let status = match path.exists() {
+            true => Status::Integrity,
+            false => Status::Failed,
+        };
+        let what = format!(
+            "cannot apply {}: {} is missing or damaged",
+            platform.name,
+            path.display()
+        );
+        let name = platform.name.trim_start_matches("linux/");
+        Err(Error::new(status, what).hint(format!("`binfmtctl install {name}` gets it again")))
+    }
+}
+
+impl Terms for Written<'_> {
+    fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)> {
+        let rule = self.of_platform(platform)?;
+        Some((PathBuf::from(&rule.interpreter), rule.flags))
+    }
+
+    fn given(&self, target: &Target) -> Option<String> {
+        let mut rules = self.rules.iter();
+        let found = rules.find(|(of, _)| of.name == target.name);
+        found.map(|(_, rule)| rule.name.clone())
+    }
+
+    fn keeps(&self, survey: &Survey<'_>, entry: &Entry) -> bool {
+        !survey.is_ours(entry)
+    }
+
+    fn displaces(&self, survey: &Survey<'_>, entry: &Entry, _platform: &Platform) -> bool {
+        survey.is_ours(entry)
+    }
+
+    fn is_current(&self, survey: &Survey<'_>, runner: &Runner, _interpreter: &str) -> bool {
+        survey.runs_promised_bytes(runner)
+    }
+
+    fn remedy(&self) -> &'static str {
+        "`binfmtctl install` gets another and writes the file anew"
+    }
+}
+
+fn reply(
+    context: &Context,
+    request: &Request,
+    survey: &Survey<'_>,
+    plan: &Plan,
+    mut failures: Failures,
+    changed: bool,
+) -> Reply {
+    let mut document: Document = survey.document(Some(&request.platforms()));
+    document.changed = Some(changed);
+    for report in document.platforms.iter_mut().flatten() {
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| step.platform.name == report.platform);
+        let failed = failures.iter().any(|(name, _)| name == report.platform);
+        report.action = match failed {
+            true => Some(Action::Failed),
+            false => step.and_then(|step| step.action),
+        };
+    }
+    let stopped = request
+        .platforms()
+        .into_iter()
+        .filter(|platform| !survey.runs(platform));
+    for platform in stopped {
+        if !failures.iter().any(|(name, _)| name == platform.name) {
+            let what = format!("{} was set up, but doesn't run", platform.name);
+            let hint = format!("`binfmtctl status {}` says why", platform.name);
+            failures.push((
+                platform.name.to_owned(),
+                Error::new(Status::Failed, what).hint(hint),
+            ));
+        }
+    }
+    for (name, error) in &failures {
+        context.console.note(&format!("{name}: {}", error.reason()));
+    }
+    if let (true, Some(host)) = (changed, &document.host) {
+        if let Some(text) = lifetime(host, context.lifetime.get().copied()) {
+            context.console.note(text);
+        }
+    }
+    Reply {
+        document: Some(document),
+        failure: sum_up(failures),
+        text: None,
+    }
+}
