@@ -11,6 +11,7 @@ mod fetch;
 pub mod in_place;
 pub(super) mod plan;
 pub(super) mod register;
+pub(super) mod service;
 mod shelf;
 pub(super) mod warnings;
 
@@ -127,7 +128,9 @@ impl Run<'_> {
     /// Whether there is nothing to do, nor to clear up.
     fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
         let litter = self.litter(&survey.used_emulators())?;
-        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty())
+        let has_rules = !lasting(survey, &plan.rules_in_place()).is_empty();
+        let is_kept = !has_rules || self.pending_service().is_none();
+        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty() && is_kept)
     }
 
     /// Files of the store that aren't in `used`; none where this user, who may
@@ -170,12 +173,24 @@ impl Run<'_> {
         }
         drop(lock);
         if self.persists() {
-            match conf::write(&self.context.conf, &lasting(&survey, &registered)) {
+            match self.persist(&lasting(&survey, &registered)) {
                 Ok(changed) => changes.any |= changed,
                 Err(error) => changes.not_kept = Some(not_kept(error)),
             }
         }
         Ok((plan, changes))
+    }
+
+    /// Makes it last: the file, and what applies it.
+    fn persist(&self, rules: &[Rule]) -> Result<bool> {
+        let conf = &self.context.conf;
+        let changed = conf::write(conf, rules)?;
+        let Some(service) = self.pending_service().filter(|_| !rules.is_empty()) else {
+            return Ok(changed);
+        };
+        service.set_up()?;
+        self.context.console.note(&service.told(conf));
+        Ok(true)
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {
