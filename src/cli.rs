@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::binfmt::boot::CONF;
 use crate::binfmt::instance::DEFAULT_MOUNT;
@@ -30,6 +30,24 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The definition without what is hidden: what pages and completion scripts
+    /// are made from.
+    pub fn visible() -> clap::Command {
+        let whole = Self::command();
+        let about = whole.get_about().cloned().unwrap_or_default();
+        let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set());
+        clap::Command::new("binfmtctl")
+            .version(env!("CARGO_PKG_VERSION"))
+            .propagate_version(true)
+            .about(about)
+            .args(whole.get_arguments())
+            .subcommands(shown.cloned())
+            .disable_help_subcommand(true)
+            .mut_subcommands(|verb| verb.disable_help_subcommand(true))
+    }
 }
 
 /// Options that every command has.
@@ -129,6 +147,10 @@ pub enum Command {
     /// What is pinned
     #[command(subcommand)]
     Manifest(ManifestCommand),
+    /// Print the completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page, for `man -l`
+    Man(ManArgs),
 }
 
 /// Which manifest to use.
@@ -300,10 +322,45 @@ pub struct Extract {
     pub fetch: Fetch,
 }
 
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// The shells that there are completions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The page
+    #[arg(value_name = "PAGE", default_value = "binfmtctl")]
+    pub page: Page,
+}
+
+/// The manual pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    /// The command, binfmtctl(1)
+    Binfmtctl,
+    /// The format of manifests, binfmtctl-manifest(5)
+    Manifest,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

@@ -52,6 +52,15 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         commands::install::aftermath::clear_up(dir, std::io::stdin());
         return (console, Ok(Reply::default()));
     }
+    // What is generated from the command line's definition is the same everywhere.
+    if let Command::Completions(args) = &cli.command {
+        let reply = commands::completions::run(&console, args);
+        return (console, reply);
+    }
+    if let Command::Man(args) = &cli.command {
+        let reply = commands::man::run(&console, args);
+        return (console, reply);
+    }
     if let Err(error) = commands::host_paths::require_absolute(&cli) {
         return (console, Err(error));
     }
@@ -90,7 +99,11 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Command::Status(args) => commands::status::run(&context, args),
         Command::Check(args) => commands::check::run(&context, args),
         Command::Doctor(args) => commands::doctor::run(&context, args),
-        Command::Manifest(_) | Command::Rehearse | Command::ClearUp { .. } => Ok(Reply::default()),
+        Command::Manifest(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Rehearse
+        | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)
 }

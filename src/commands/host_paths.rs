@@ -58,6 +58,8 @@ fn all(cli: &Cli) -> Vec<Named<'_>> {
         Command::Uninstall(_)
         | Command::Apply
         | Command::Check(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Rehearse
         | Command::ClearUp { .. } => {}
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Reply, load_manifest};
+use super::{Reply, json, load_manifest};
 use crate::cli::ManifestCommand;
 use crate::digest::Digest;
 use crate::emulator::lock::lock;
@@ -282,10 +282,4 @@ fn lock_packages(
 fn fill(url: &str, release: &Release) -> String {
     url.replace("{file}", &release.file)
         .replace("{path}", release.path.as_deref().unwrap_or(&release.file))
-}
-
-fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value)
-        .map(|text| text + "\n")
-        .map_err(|error| Error::new(Status::Failed, "cannot write the document").because(error))
 }

@@ -3,9 +3,11 @@
 
 pub mod apply;
 pub mod check;
+pub mod completions;
 pub mod doctor;
 pub mod host_paths;
 pub mod install;
+pub mod man;
 pub mod manifest;
 pub mod status;
 pub mod uninstall;
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 use crate::binfmt::boot::CONF;
 use crate::binfmt::instance::Lock;
@@ -74,6 +78,13 @@ impl Reply {
             ..Self::default()
         }
     }
+}
+
+/// A value as a JSON document, for the commands whose document is their own.
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::new(Status::Failed, "cannot write the document").because(error))
 }
 
 impl Context {
