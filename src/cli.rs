@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anstream::ColorChoice;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::binfmt::boot::CONF;
 use crate::binfmt::instance::DEFAULT_MOUNT;
 use crate::emulator::store::DEFAULT_PREFIX;
 
@@ -83,7 +84,7 @@ pub struct Global {
         global = true,
         env = "BINFMTCTL_CONF",
         value_name = "FILE",
-        default_value = "/etc/binfmt.d/zz-binfmtctl.conf"
+        default_value = CONF
     )]
     pub conf: PathBuf,
     /// From a container, work on the host: enter the mount namespace of PID 1. It takes `docker run

@@ -96,6 +96,18 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     staged.publish(mode)
 }
 
+/// Makes the symbolic link `path`, which leads to `to`, unless there is one.
+pub fn link(path: &Path, to: &Path) -> Result<()> {
+    let dir = parent(path);
+    make_dir(dir)?;
+    match std::os::unix::fs::symlink(to, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made
+            .attempt(|| format!("cannot create the link {}", path.display()))
+            .and_then(|()| sync_dir(dir)),
+    }
+}
+
 /// Removes a file for good. Returns whether it was there.
 pub fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {

@@ -6,6 +6,7 @@
 
 pub mod confinement;
 pub mod init_mounts;
+pub mod program;
 
 use std::collections::BTreeSet;
 use std::fmt;

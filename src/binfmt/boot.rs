@@ -3,12 +3,14 @@
 //!
 //! systemd-binfmt.service applies the files of binfmt.d(5), then Debian's
 //! binfmt-support.service adds what its database has; the newest rule wins,
-//! so a rule that another one follows doesn't come back to run anything.
+//! so a rule that another one follows doesn't come back to run anything. Last
+//! comes our own service, where there is one: what it finds missing it adds.
 //! Everything is seen in files, no service manager is asked. Where something
 //! isn't certain, nothing is promised.
 
 pub mod binfmt_d;
 pub mod openrc;
+pub mod service;
 pub mod support;
 pub mod unit;
 
@@ -24,6 +26,8 @@ use binfmt_d::{ConfFile, Line, Place};
 use support::Support;
 use unit::Unit;
 
+/// Our conf file, unless somebody names another.
+pub const CONF: &str = "/etc/binfmt.d/zz-binfmtctl.conf";
 /// The service that applies the files of binfmt.d.
 pub const SYSTEMD_BINFMT: &str = "systemd-binfmt.service";
 /// The units that give it a place to write to.
@@ -61,12 +65,20 @@ pub struct Boot {
     pub systemd_binfmt: Unit,
     /// A masked unit without which there is no binfmt_misc for it.
     pub masked_mount: Option<(&'static str, PathBuf)>,
+    /// Whether nothing at all can mount it.
+    is_mount_masked: bool,
     /// The files of binfmt.d, in the order in which they apply.
     pub files: Vec<ConfFile>,
     /// binfmt-support, where it is installed.
     pub support: Option<Support>,
+    /// What becomes of our own unit.
+    pub own: Unit,
+    /// The program that it calls, where that isn't there.
+    pub lost_program: Option<PathBuf>,
     /// What of OpenRC's calls this program.
     pub openrc: Option<(&'static str, PathBuf)>,
+    /// Whether OpenRC has a service of this program's that nothing starts.
+    pub has_idle_script: bool,
     /// What is registered afterwards, the newest last.
     pub rules: Vec<Returning>,
     /// Rules that can't be registered: F, and no such interpreter.
@@ -81,16 +93,27 @@ impl Boot {
             place: binfmt_d::place(root, conf),
             systemd_binfmt: unit::look(root, SYSTEMD_BINFMT, "sysinit.target"),
             masked_mount: masked_mount(root),
+            is_mount_masked: matches!(mount_unit(root, MOUNTS[1]), Unit::Masked(_)),
             files: binfmt_d::read(root),
             support: support::read(root),
+            own: service::look(root),
+            lost_program: None,
             openrc: openrc::read(root),
+            has_idle_script: openrc::is_idle(root),
             rules: Vec::new(),
             failing: Vec::new(),
         };
         let found = |interpreter: &str| is_program(root, interpreter);
+        let program = boot.own.file().and_then(service::program_of);
+        boot.lost_program = program.filter(|program| !found(&program.to_string_lossy()));
         let mut registry = Registry::new(&found);
         match (init, &boot.openrc) {
-            (Init::Systemd, _) => boot.play(&mut registry),
+            (Init::Systemd, _) => {
+                boot.play(&mut registry);
+                if boot.applies_ours() && conf == root.join(CONF.trim_start_matches('/')) {
+                    registry.uphold(&ConfFile::read(conf), service::UNIT);
+                }
+            }
             (Init::OpenRc, Some((unit, _))) => registry.apply(&ConfFile::read(conf), unit),
             _ => {}
         }
@@ -101,6 +124,12 @@ impl Boot {
     /// Whether systemd applies the files of binfmt.d.
     pub fn applies_files(&self) -> bool {
         self.systemd_binfmt.starts() && self.masked_mount.is_none()
+    }
+
+    /// Whether our own unit applies our file. It has binfmt_misc mounted, if
+    /// it can be.
+    pub fn applies_ours(&self) -> bool {
+        self.own.starts() && self.lost_program.is_none() && !self.is_mount_masked
     }
 
     fn play(&self, registry: &mut Registry<'_>) {
@@ -216,6 +245,26 @@ impl<'a> Registry<'a> {
         }
     }
 
+    /// Our own service: what of the file doesn't run by then is registered
+    /// anew; others' rules that work stay before ours.
+    fn uphold(&mut self, file: &ConfFile, unit: &'static str) {
+        for rule in file.rules() {
+            let mut newest_first = self.rules.iter().rev();
+            let first =
+                newest_first.find(|returning| returning.rule.pattern.overlaps(&rule.pattern));
+            let runs = first.is_some_and(|returning| {
+                let is_in_file = returning.rule == *rule;
+                returning.certain && (is_in_file || returning.rule.flags.fix_binary)
+            });
+            if !runs {
+                self.rules
+                    .retain(|returning| returning.rule.name != rule.name);
+                self.failing.retain(|(failing, _)| failing != rule);
+                self.register(rule.clone(), &file.path, unit, true);
+            }
+        }
+    }
+
     fn register(&mut self, rule: Rule, file: &Path, unit: &'static str, certain: bool) {
         let source = Source {
             file: file.to_owned(),
@@ -249,11 +298,15 @@ fn masked_mount(root: &Path) -> Option<(&'static str, PathBuf)> {
     let in_fstab = lines.any(|line| !line.starts_with('#') && line.contains("binfmt_misc"));
     MOUNTS.into_iter().find_map(|name| {
         let needed = !(in_fstab && name.ends_with(".automount"));
-        match unit::look(root, name, "sysinit.target") {
+        match mount_unit(root, name) {
             Unit::Masked(file) if needed => Some((name, file)),
             _ => None,
         }
     })
+}
+
+fn mount_unit(root: &Path, name: &str) -> Unit {
+    unit::look(root, name, "sysinit.target")
 }
 
 #[cfg(test)]

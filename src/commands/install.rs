@@ -11,6 +11,7 @@ mod fetch;
 pub mod in_place;
 pub(super) mod plan;
 pub(super) mod register;
+pub(super) mod service;
 mod shelf;
 pub(super) mod warnings;
 
@@ -24,6 +25,7 @@ use register::Registrar;
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
+use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
 use crate::error::{Error, Result, Status};
@@ -127,7 +129,9 @@ impl Run<'_> {
     /// Whether there is nothing to do, nor to clear up.
     fn is_done(&self, survey: &Survey<'_>, plan: &Plan) -> Result<bool> {
         let litter = self.litter(&survey.used_emulators())?;
-        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty())
+        let has_rules = !lasting(survey, &plan.rules_in_place()).is_empty();
+        let is_kept = !has_rules || self.pending_service().is_none();
+        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty() && is_kept)
     }
 
     /// Files of the store that aren't in `used`; none where this user, who may
@@ -150,6 +154,9 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
+        if plan.work().next().is_some() {
+            self.label();
+        }
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
@@ -170,12 +177,35 @@ impl Run<'_> {
         }
         drop(lock);
         if self.persists() {
-            match conf::write(&self.context.conf, &lasting(&survey, &registered)) {
+            match self.persist(&lasting(&survey, &registered)) {
                 Ok(changed) => changes.any |= changed,
                 Err(error) => changes.not_kept = Some(not_kept(error)),
             }
         }
         Ok((plan, changes))
+    }
+
+    /// Lets containers execute what was stored. Without that the host's own
+    /// programs still run.
+    fn label(&self) {
+        if let Err(error) = label::restore(&self.context.store) {
+            let (why, console) = (error.reason(), &self.context.console);
+            console.note(&format!(
+                "warning: {why}; containers may not be allowed to use the emulators, which `binfmtctl doctor` tells"
+            ));
+        }
+    }
+
+    /// Makes it last: the file, and what applies it.
+    fn persist(&self, rules: &[Rule]) -> Result<bool> {
+        let conf = &self.context.conf;
+        let changed = conf::write(conf, rules)?;
+        let Some(service) = self.pending_service().filter(|_| !rules.is_empty()) else {
+            return Ok(changed);
+        };
+        service.set_up()?;
+        self.context.console.note(&service.told(conf));
+        Ok(true)
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {

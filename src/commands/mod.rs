@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::binfmt::boot::CONF;
 use crate::binfmt::instance::Lock;
 use crate::binfmt::{Instance, Lifetime, instance, mount};
 use crate::emulator::directory::Directory;
 use crate::emulator::manifest::Manifest;
-use crate::emulator::store::Store;
+use crate::emulator::store::{DEFAULT_PREFIX, Store};
 use crate::error::{Error, Result, Status};
 use crate::host::Host;
 use crate::platform::{self, Request, UnknownName};
@@ -96,6 +97,13 @@ impl Context {
             conf: &self.conf,
             manifest: manifest.into(),
         }
+    }
+
+    /// Whether instance, store and file are where a boot looks for them.
+    pub fn has_usual_places(&self) -> bool {
+        self.mount == Path::new(instance::DEFAULT_MOUNT)
+            && self.store.prefix() == Path::new(DEFAULT_PREFIX)
+            && self.conf == Path::new(CONF)
     }
 
     /// The instance that this run may change, mounted if need be.

@@ -2,7 +2,9 @@
 //! boot in the middle doesn't bring anything back; then the rules; then the
 //! emulators that nothing names any more.
 
+use super::install::service::service;
 use super::{Context, Reply, load_manifest, parse_platforms};
+use crate::binfmt::boot::service::Service;
 use crate::binfmt::entry::is_wsls;
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::cli::Uninstall;
@@ -20,7 +22,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     // Rules that can't be seen would be left.
     context.show()?;
     let survey = Survey::take(context.scope(&manifest), &asked)?;
-    let plan = Plan::new(&survey, args, &asked)?;
+    let plan = Plan::new(context, &survey, args, &asked)?;
     if args.dry_run || plan.is_empty(context, &survey)? {
         return Ok(Reply::document(plan.describe(&survey, args, false)));
     }
@@ -41,6 +43,9 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     if plan.changes_conf {
         conf::write(&context.conf, &plan.remaining)?;
     }
+    if let Some(service) = &plan.service {
+        service.remove()?;
+    }
     if let Some((right, instance)) = instance {
         for entry in plan.entries.iter().rev() {
             instance.remove(&right, &entry.name)?;
@@ -60,12 +65,19 @@ struct Plan {
     /// What the file says afterwards.
     remaining: Vec<Rule>,
     changes_conf: bool,
+    /// What calls this program at boot, where it has nothing left to apply.
+    service: Option<Service>,
     /// The platforms that lose a rule.
     platforms: Vec<&'static Platform>,
 }
 
 impl Plan {
-    fn new(survey: &Survey<'_>, args: &Uninstall, asked: &[&'static Platform]) -> Result<Self> {
+    fn new(
+        context: &Context,
+        survey: &Survey<'_>,
+        args: &Uninstall,
+        asked: &[&'static Platform],
+    ) -> Result<Self> {
         // `--foreign NAME` alone means that rule and nothing of ours.
         let ours = !args.platforms.is_empty() || args.foreign.is_empty();
         let everything = args.platforms.is_empty();
@@ -105,6 +117,9 @@ impl Plan {
         platforms.dedup();
         Ok(Self {
             changes_conf: remaining.len() != survey.desired.len(),
+            service: (ours && remaining.is_empty())
+                .then(|| service(context).filter(Service::is_left))
+                .flatten(),
             entries,
             remaining,
             platforms,
@@ -114,7 +129,8 @@ impl Plan {
     /// Whether there is nothing to take back: no rule, no line, no file.
     fn is_empty(&self, context: &Context, survey: &Survey<'_>) -> Result<bool> {
         let litter = context.store.litter(&survey.used_emulators())?;
-        Ok(self.entries.is_empty() && !self.changes_conf && litter.is_empty())
+        let is_kept = !self.changes_conf && self.service.is_none();
+        Ok(self.entries.is_empty() && is_kept && litter.is_empty())
     }
 
     fn describe(&self, survey: &Survey<'_>, args: &Uninstall, changed: bool) -> Document {

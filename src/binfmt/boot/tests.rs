@@ -81,6 +81,7 @@ fn entry(line: &str) -> Entry {
 
 const A: &str = ":a:M::ABCD::/i:POF";
 const ZZ: &str = "etc/binfmt.d/zz.conf";
+const OURS: &str = "etc/binfmt.d/zz-binfmtctl.conf";
 
 #[test]
 fn a_rule_of_a_file_comes_back_as_it_is() {
@@ -242,6 +243,57 @@ fn binfmt_support_that_does_not_wait_promises_nothing() {
     root.support("local-fs.target", &[("b", "ABCD"), ("c", "CCCC")]);
     assert_eq!(root.source(":c:M:0:CCCC::/j:"), None);
     assert_eq!(root.source(A), None, "b may be newer");
+}
+
+/// What brings the entry back at the boot of a root whose file is ours.
+fn by_our_file(root: &Root, line: &str) -> Option<&'static str> {
+    let conf = root.path(OURS);
+    let boot = Boot::read(root.0.path(), &Init::Systemd, &conf);
+    boot.covers(&entry(line)).map(|source| source.unit)
+}
+
+#[test]
+fn our_service_adds_what_the_others_left_out() {
+    let root = Root::new();
+    root.write(OURS, A);
+    let service = |program: &str| {
+        let text = format!("[Service]\nExecStart={program} apply\n");
+        root.unit(service::UNIT, "multi-user.target", &text);
+    };
+    let here = root.path("i");
+    service("/i");
+    assert_eq!(by_our_file(&root, A), Some(SYSTEMD_BINFMT), "all is there");
+
+    let mask = root.path("etc/systemd/system/systemd-binfmt.service");
+    fs::create_dir_all(mask.parent().unwrap()).unwrap();
+    symlink("/dev/null", &mask).unwrap();
+    assert_eq!(by_our_file(&root, A), Some(service::UNIT));
+    service("/nowhere");
+    assert_eq!(by_our_file(&root, A), None, "it calls nothing");
+    service("/i");
+    fs::set_permissions(&here, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(by_our_file(&root, A), None);
+    fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).unwrap();
+    let mount = root.path("etc/systemd/system").join(MOUNTS[1]);
+    symlink("/dev/null", mount).unwrap();
+    assert_eq!(by_our_file(&root, A), None, "nothing mounts binfmt_misc");
+}
+
+#[test]
+fn our_service_puts_ours_before_broken_rules_and_leaves_those_that_work() {
+    let root = Root::new();
+    root.write(OURS, A);
+    root.unit(
+        service::UNIT,
+        "multi-user.target",
+        "[Service]\nExecStart=/i apply\n",
+    );
+    root.support(SYSTEMD_BINFMT, &[("b", "ABCD")]);
+    assert_eq!(by_our_file(&root, A), Some(service::UNIT), "b has no F");
+    root.write("usr/lib/binfmt.d/zzz.conf", ":b:M::ABCD::/j:F");
+    assert_eq!(by_our_file(&root, A), None, "b runs it");
+    root.write("usr/lib/binfmt.d/zzz.conf", ":b:M::ABCD::/nowhere:F");
+    assert_eq!(by_our_file(&root, A), Some(service::UNIT));
 }
 
 #[test]

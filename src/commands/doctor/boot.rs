@@ -18,7 +18,7 @@ use super::interpreter;
 use super::words::{option, quoted};
 use crate::binfmt::boot::binfmt_d::{self, ConfFile};
 use crate::binfmt::boot::unit::Unit;
-use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, openrc};
+use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, openrc, service};
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
@@ -229,6 +229,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     match facts.init {
         Init::Systemd => {
             findings.push(systemd(facts));
+            findings.extend(own(facts));
             findings.extend(support::check(facts));
             findings.extend(foreign::check(facts));
         }
@@ -242,12 +243,16 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
 /// Whether systemd applies the files of binfmt.d.
 fn systemd(facts: &Facts) -> Finding {
     const ID: &str = "systemd-binfmt";
-    let level = match facts.has_rules() {
+    let level = match facts.has_rules() && !facts.boot.applies_ours() {
         true => Level::Problem,
         false => Level::Warning,
     };
     let applies_nothing = |why: String| {
-        let what = format!("{why}, so nothing in binfmt.d is registered at boot");
+        let but = match facts.boot.applies_ours() {
+            true => format!(" but our file, by {}", service::UNIT),
+            false => String::new(),
+        };
+        let what = format!("{why}, so nothing in binfmt.d is registered at boot{but}");
         Finding::new(ID, level, what)
     };
     let seen = |path: &Path| path.display().to_string();
@@ -274,6 +279,38 @@ fn systemd(facts: &Facts) -> Finding {
         Unit::Absent => applies_nothing(format!("this systemd has no {SYSTEMD_BINFMT}"))
             .seen_in("/usr/lib/systemd/system"),
     }
+}
+
+/// Whether our own unit, where there is one, does its work.
+fn own(facts: &Facts) -> Option<Finding> {
+    const ID: &str = "service";
+    let file = facts.boot.own.file()?;
+    let seen = file.display().to_string();
+    let finding = match (&facts.boot.own, &facts.boot.lost_program) {
+        (Unit::Starts(_) | Unit::Idle(_), Some(program)) => Finding::warning(
+            ID,
+            format!(
+                "{} would call {}, which isn't there; `binfmtctl install` writes it anew where the program is",
+                service::UNIT,
+                program.display()
+            ),
+        ),
+        (Unit::Starts(_), None) => Finding::ok(
+            ID,
+            format!(
+                "{} applies {} at boot, after everybody else",
+                service::UNIT,
+                facts.conf.display()
+            ),
+        ),
+        // Without it, systemd's own does.
+        _ if facts.boot.applies_files() => return None,
+        (Unit::Masked(_), _) => Finding::warning(ID, format!("{} is masked", service::UNIT))
+            .mend_if(unmask(service::UNIT, file)),
+        _ => Finding::warning(ID, format!("nothing starts {}", service::UNIT))
+            .mend(format!("systemctl enable {}", service::UNIT)),
+    };
+    Some(finding.seen_in(seen))
 }
 
 /// The command that takes a mask away, where there is one: what the kernel's
@@ -303,15 +340,18 @@ fn openrc(facts: &Facts) -> Finding {
         ),
     )
     .seen_in("/etc/runlevels");
-    let install = match facts.rows.is_empty() {
+    if facts.boot.has_idle_script {
+        return finding.mend("rc-update add binfmtctl default");
+    }
+    let apply = match facts.rows.is_empty() {
         true => None,
-        false => facts.ctl.change(&conf::install(&facts.rows)),
+        false => facts.ctl.change("apply"),
     };
     let script = openrc::SCRIPT;
-    finding.mend_if(install.map(|install| {
+    finding.mend_if(apply.map(|apply| {
         format!(
             r"printf '%s\n' '#!/bin/sh' {} >{script} && chmod +x {script} && rc-update add local default",
-            quoted(&install)
+            quoted(&apply)
         )
     }))
 }

@@ -5,13 +5,11 @@
 use std::path::Path;
 
 use super::words::{option, word};
+use crate::binfmt::boot::CONF;
 use crate::binfmt::instance::DEFAULT_MOUNT;
 use crate::commands::Context;
 use crate::emulator::store::DEFAULT_PREFIX;
 use crate::report::survey::Survey;
-
-/// Where our conf file usually is.
-pub const DEFAULT_CONF: &str = "/etc/binfmt.d/zz-binfmtctl.conf";
 
 /// Whose rules this program could change from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +65,7 @@ impl Ctl {
             from_container: context.from_container,
             mount: given("--mount", &context.mount, DEFAULT_MOUNT),
             prefix: given("--prefix", context.store.prefix(), DEFAULT_PREFIX),
-            conf: given("--conf", &context.conf, DEFAULT_CONF),
+            conf: given("--conf", &context.conf, CONF),
         }
     }
 

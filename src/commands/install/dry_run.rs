@@ -222,11 +222,19 @@ impl Run<'_> {
         let works = |step: &&Step| !changes.failed(step.platform);
         let planned = plan.work().filter(works).flat_map(|step| &step.planned);
         rules.extend(planned.cloned());
-        let conf = &self.context.conf;
-        if !self.persists() || !conf::differs(conf, &super::lasting(survey, &rules))? {
+        if !self.persists() {
             return Ok(false);
         }
-        durable::require_writable(conf.parent().unwrap_or(Path::new("/")))?;
+        let (conf, rules) = (&self.context.conf, super::lasting(survey, &rules));
+        let differs = conf::differs(conf, &rules)?;
+        if differs {
+            durable::require_writable(conf.parent().unwrap_or(Path::new("/")))?;
+        }
+        let Some(service) = self.pending_service().filter(|_| !rules.is_empty()) else {
+            return Ok(differs);
+        };
+        service.require_writable()?;
+        self.context.console.note(&service.describe());
         Ok(true)
     }
 

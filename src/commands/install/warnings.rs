@@ -3,7 +3,7 @@
 
 use super::{Run, arm_is_missing};
 use crate::binfmt::Lifetime;
-use crate::host::Init;
+use crate::host::{Init, program};
 use crate::report::survey::Survey;
 use crate::report::{Document, HostReport, Owner};
 
@@ -50,8 +50,15 @@ impl Run<'_> {
             Init::Systemd => format!(
                 "warning: not all of these rules come back at boot; `binfmtctl doctor{entering}` says why"
             ),
+            Init::OpenRc => format!(
+                "warning: nothing on this host applies {conf} at boot{}; `binfmtctl install` run from /usr/local/bin sets that up",
+                program::lasting()
+                    .err()
+                    .map(|why| format!(", since {why}"))
+                    .unwrap_or_default()
+            ),
             init => format!(
-                "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{entering}` again"
+                "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{entering}` again, or have it run `binfmtctl apply`"
             ),
         }
     }

@@ -1,44 +1,19 @@
-# Emulated machines with Debian's kernels, for what can't be done to the host: a
-# root file system in memory, whose /init makes the checks and tells of each in
-# a line that starts "vm: ". Sourced by tests/suites/{selinux,machine}/run.
+# Emulated machines with a root file system in memory, whose /init makes the
+# checks and tells of each in a line that starts "vm: ". Sourced by
+# tests/suites/{selinux,machine}/run.
 # shellcheck shell=bash
 
-# shellcheck source=tests/suites/lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-
-WORK=""
+# shellcheck source=tests/suites/emulated.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../emulated.sh"
 
 # begin NAME SUITE [BINARY]: what every such suite starts with; SUITE is whose
 # kernel it is.
 begin() {
-    local kernel
-    require_root "the $1 suite"
-    if [ "$(uname -m)" != x86_64 ]; then
-        skip "the $1 suite" "it knows amd64 hosts only"
-        close 0
-    fi
+    make_work "$1"
     # shellcheck disable=SC2034 # for the suites
     BINARY=$(binary "${3:-}")
-    WORK=$(mktemp -d "/var/tmp/binfmtctl-$1.XXXXXX")
-    trap finish EXIT
     need qemu-system-x86
-    kernel=$(fetch_kernel "$2")
-    [ -n "$kernel" ] || die "fetch a kernel"
-    dpkg-deb -x "$kernel" "$WORK/kernel"
-}
-
-finish() {
-    local status=$?
-    trap - EXIT
-    rm -rf --one-file-system "$WORK"
-    close "$status"
-}
-
-# fetch_kernel SUITE: what the cloud package of a release stands for.
-fetch_kernel() {
-    local meta
-    meta=$(fetch "$1" amd64 linux-image-cloud-amd64)
-    fetch "$1" amd64 "$(dpkg-deb -f "$meta" Depends | grep -o '^linux-image-[^ ,]*')"
+    unpack_kernel "$2" "$WORK/kernel" || die "fetch a kernel"
 }
 
 # put FILE DIRECTORY: a program into the root, with its libraries.
@@ -70,39 +45,22 @@ make_base() {
 module() {
     local file
     file=$(compgen -G "$WORK/kernel/*lib/modules/*/kernel/$1.ko*" || compgen -G "$WORK/kernel/usr/lib/modules/*/kernel/$1.ko*")
-    case $file in
-    *.xz) xz -dc "$file" >"$WORK/root/$(basename "$1").ko" ;;
-    *) cp "$file" "$WORK/root/" ;;
-    esac
+    uncompressed "$file" "$WORK/root"
 }
 
-# boot MEGABYTES [PARAMETER...]: runs /init, and takes over what it tells. Now
-# and then the emulation itself, with two threads, makes a kernel crash: then
-# once more, which no fault of what is tested would survive twice.
+# boot MEGABYTES [PARAMETER...]: runs /init, and takes over what it tells.
 boot() {
-    local line
-    (cd "$WORK/root" && find . | ./bin/busybox cpio -o -H newc 2>/dev/null) >"$WORK/initrd"
-    emulate "$@"
-    if grep -q "Kernel panic" "$WORK/console"; then
-        say "the emulated kernel crashed; once more:"
-        grep -m 1 -A 3 -E 'BUG:|Oops|general protection' "$WORK/console" | sed 's/^/      /'
-        emulate "$@"
-    fi
-    while read -r line; do
-        case $line in
-        "ok "*) pass "${line#ok }" ;;
-        "FAIL "*) fail "${line#FAIL }" ;;
-        esac
-    done < <(sed -n 's/^vm: //p' "$WORK/console")
-    grep -qx "vm: end" "$WORK/console" || fail "the machine comes to its end" "$(tail "$WORK/console")"
+    pack "$WORK/root" >"$WORK/initrd"
+    play "$@"
+    ! crashed "$WORK/console" || play "$@"
+    take_over "$WORK/console" "$WORK/console"
 }
 
-# emulate MEGABYTES [PARAMETER...]: until it powers off; its console is a file.
-emulate() {
+# play MEGABYTES [PARAMETER...]: once; the machine's console is a file.
+play() {
     local memory=$1
     shift
-    timeout 500 qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m "$memory" -nographic \
-        -no-reboot -nodefaults -serial stdio -kernel "$WORK"/kernel/boot/vmlinuz-* \
-        -initrd "$WORK/initrd" -append "console=ttyS0 quiet panic=-1 $*" </dev/null |
+    emulate 500 -m "$memory" -serial stdio -kernel "$WORK"/kernel/boot/vmlinuz-* \
+        -initrd "$WORK/initrd" -append "console=ttyS0 quiet panic=-1 $*" |
         tr -d '\r' >"$WORK/console" || true
 }

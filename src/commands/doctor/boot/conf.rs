@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use super::{Facts, Other, Row, Unusable};
 use crate::binfmt::Rule;
-use crate::binfmt::boot::Returning;
 use crate::binfmt::boot::binfmt_d::Place;
+use crate::binfmt::boot::{CONF, Returning};
 use crate::binfmt::entry::{Entry, Kind};
-use crate::commands::doctor::ctl::DEFAULT_CONF;
 use crate::commands::doctor::words::word;
 use crate::host::Init;
 use crate::probe::Probe;
@@ -105,7 +104,7 @@ fn place(facts: &Facts) -> Option<Finding> {
         Place::Elsewhere => (
             format!("{conf} isn't read at boot: nothing reads files there"),
             facts.conf.clone(),
-            (facts.ctl).change_with_conf(&install(&facts.rows), DEFAULT_CONF),
+            (facts.ctl).change_with_conf(&install(&facts.rows), CONF),
         ),
     };
     let finding = Finding::warning(ID, what).seen_in(seen.display().to_string());

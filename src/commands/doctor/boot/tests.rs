@@ -71,6 +71,35 @@ fn a_container_is_told_to_ask_on_the_host() {
 }
 
 #[test]
+fn our_unit_is_told_of_where_it_does_or_should_do_the_work() {
+    let mut facts = bare();
+    facts.init = Init::Systemd;
+    let unit = PathBuf::from("/etc/systemd/system/binfmtctl.service");
+    let told = |facts: &Facts| {
+        let finding = check(facts).into_iter().find(|f| f.id == "service");
+        finding.map(|finding| (finding.level, finding.remedy))
+    };
+    assert_eq!(told(&facts), None);
+    let enable = Some("systemctl enable binfmtctl.service".to_owned());
+    let unmask = Some("systemctl unmask binfmtctl.service".to_owned());
+    for (own, level, remedy) in [
+        (Unit::Starts(unit.clone()), Level::Ok, None),
+        (Unit::Idle(unit.clone()), Level::Warning, enable),
+        (Unit::Masked(unit.clone()), Level::Warning, unmask),
+    ] {
+        facts.boot.own = own;
+        assert_eq!(told(&facts), Some((level, remedy)));
+    }
+    facts.boot.own = Unit::Starts(unit.clone());
+    facts.boot.lost_program = Some("/gone".into());
+    assert_eq!(told(&facts), Some((Level::Warning, None)));
+    facts.boot.own = Unit::Masked(unit);
+    facts.boot.systemd_binfmt =
+        Unit::Starts("/usr/lib/systemd/system/systemd-binfmt.service".into());
+    assert_eq!(told(&facts), None, "systemd's own does the work");
+}
+
+#[test]
 fn a_file_is_only_removed_for_what_it_says() {
     let table = [
         (
