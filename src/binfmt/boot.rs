@@ -77,6 +77,8 @@ pub struct Boot {
     pub lost_program: Option<PathBuf>,
     /// What of OpenRC's calls this program.
     pub openrc: Option<(&'static str, PathBuf)>,
+    /// Whether OpenRC has a service of this program's that nothing starts.
+    pub has_idle_script: bool,
     /// What is registered afterwards, the newest last.
     pub rules: Vec<Returning>,
     /// Rules that can't be registered: F, and no such interpreter.
@@ -97,6 +99,7 @@ impl Boot {
             own: service::look(root),
             lost_program: None,
             openrc: openrc::read(root),
+            has_idle_script: openrc::is_idle(root),
             rules: Vec::new(),
             failing: Vec::new(),
         };

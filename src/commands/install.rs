@@ -25,6 +25,7 @@ use register::Registrar;
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
+use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
 use crate::error::{Error, Result, Status};
@@ -153,6 +154,9 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
+        if plan.work().next().is_some() {
+            self.label();
+        }
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
         let lock = instance.lock()?;
@@ -179,6 +183,17 @@ impl Run<'_> {
             }
         }
         Ok((plan, changes))
+    }
+
+    /// Lets containers execute what was stored. Without that the host's own
+    /// programs still run.
+    fn label(&self) {
+        if let Err(error) = label::restore(&self.context.store) {
+            let (why, console) = (error.reason(), &self.context.console);
+            console.note(&format!(
+                "warning: {why}; containers may not be allowed to use the emulators, which `binfmtctl doctor` tells"
+            ));
+        }
     }
 
     /// Makes it last: the file, and what applies it.

@@ -226,7 +226,7 @@ fn row(platform: &PlatformReport, lifetime: &str, acted: bool) -> Vec<String> {
     };
     let (runs, lasts) = match (platform.runs, platform.persistent) {
         (Runs::Native, _) => ("native", "-"),
-        (Runs::Emulated, Some(true)) => ("emulated", "yes"),
+        (Runs::Emulated, Some(true)) => ("emulated", brought_back(platform)),
         (Runs::Emulated, Some(false)) => ("emulated", lifetime),
         (Runs::Emulated, None) => ("emulated", "unknown"),
         (Runs::No, _) => ("no", "-"),
@@ -244,6 +244,12 @@ fn row(platform: &PlatformReport, lifetime: &str, acted: bool) -> Vec<String> {
         row.push(platform.action.map_or("-", action).to_owned());
     }
     row
+}
+
+/// What keeps it over boots.
+fn brought_back(platform: &PlatformReport) -> &str {
+    let unit = platform.boot.as_ref().map(|boot| boot.unit);
+    unit.map_or("yes", |unit| unit.trim_end_matches(".service"))
 }
 
 /// An owner's name.

@@ -805,6 +805,44 @@ fn the_stop_of_binfmt_support() {
 }
 
 #[test]
+fn our_own_unit_applies_the_file_where_systemds_doesnt() {
+    let Some(machine) = Machine::with("riscv64") else {
+        return;
+    };
+    const UNIT: &str = "/etc/systemd/system/binfmtctl.service";
+    const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+    let calls = |program: &str| {
+        machine.write(UNIT, &format!("[Service]\nExecStart={program} apply"));
+    };
+    calls(env!("CARGO_BIN_EXE_binfmtctl"));
+    machine
+        .sh(&format!("mkdir {WANTS}; ln -s {UNIT} {WANTS}/"))
+        .assert_exit(0);
+    assert_eq!(
+        machine.source("riscv64"),
+        by_systemd(CONF),
+        "it is there by then"
+    );
+    machine
+        .sh("ln -s /dev/null /etc/systemd/system/systemd-binfmt.service")
+        .assert_exit(0);
+    assert_eq!(machine.source("riscv64"), from(CONF, "binfmtctl.service"));
+    machine.finds(
+        "systemd-binfmt",
+        "warning",
+        "but our file",
+        "systemd-binfmt",
+    );
+    // The boot itself: no rule, and then the unit.
+    machine.world.write("qemu-riscv64", "-1");
+    machine.sh("binfmtctl apply").assert_exit(0);
+    assert_eq!(machine.status("riscv64")["runs"], "emulated");
+    calls("/nowhere/binfmtctl");
+    assert_eq!(machine.source("riscv64"), None);
+    machine.finds("service", "warning", "/nowhere/binfmtctl", UNIT);
+}
+
+#[test]
 fn openrc_calls_us_once_it_is_told_to() {
     let Some(machine) = Machine::with("riscv64") else {
         return;

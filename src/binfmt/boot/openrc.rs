@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::service::SCRIPT as SERVICE;
+
 /// The script that OpenRC's `local` service runs for us.
 pub const SCRIPT: &str = "/etc/local.d/binfmtctl.start";
 
@@ -17,10 +19,15 @@ pub fn read(root: &Path) -> Option<(&'static str, PathBuf)> {
     let is_executable = fs::metadata(&script)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
     let by_script = is_executable && in_runlevel(root, "local").is_some();
-    match in_runlevel(root, "binfmtctl") {
-        Some(link) => Some(("binfmtctl", link)),
+    match in_runlevel(root, SERVICE) {
+        Some(link) => Some((SERVICE, link)),
         None => by_script.then_some(("local", script)),
     }
+}
+
+/// Whether the service is there, and in no runlevel.
+pub fn is_idle(root: &Path) -> bool {
+    root.join("etc/init.d").join(SERVICE).exists() && in_runlevel(root, SERVICE).is_none()
 }
 
 fn in_runlevel(root: &Path, service: &str) -> Option<PathBuf> {
@@ -52,6 +59,12 @@ mod tests {
         assert_eq!(read(root), None);
         let link = level.join("binfmtctl");
         symlink("/etc/init.d/binfmtctl", &link).unwrap();
-        assert_eq!(read(root), Some(("binfmtctl", link)));
+        assert_eq!(read(root), Some(("binfmtctl", link.clone())));
+        let file = root.join("etc/init.d/binfmtctl");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+        assert!(!is_idle(root));
+        fs::remove_file(link).unwrap();
+        assert!(is_idle(root));
     }
 }

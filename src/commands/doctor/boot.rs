@@ -340,15 +340,18 @@ fn openrc(facts: &Facts) -> Finding {
         ),
     )
     .seen_in("/etc/runlevels");
-    let install = match facts.rows.is_empty() {
+    if facts.boot.has_idle_script {
+        return finding.mend("rc-update add binfmtctl default");
+    }
+    let apply = match facts.rows.is_empty() {
         true => None,
-        false => facts.ctl.change(&conf::install(&facts.rows)),
+        false => facts.ctl.change("apply"),
     };
     let script = openrc::SCRIPT;
-    finding.mend_if(install.map(|install| {
+    finding.mend_if(apply.map(|apply| {
         format!(
             r"printf '%s\n' '#!/bin/sh' {} >{script} && chmod +x {script} && rc-update add local default",
-            quoted(&install)
+            quoted(&apply)
         )
     }))
 }

@@ -9,14 +9,11 @@
 # begin NAME SUITE [BINARY]: what every such suite starts with; SUITE is whose
 # kernel it is.
 begin() {
-    local kernel
     make_work "$1"
     # shellcheck disable=SC2034 # for the suites
     BINARY=$(binary "${3:-}")
     need qemu-system-x86
-    kernel=$(fetch_kernel "$2")
-    [ -n "$kernel" ] || die "fetch a kernel"
-    dpkg-deb -x "$kernel" "$WORK/kernel"
+    unpack_kernel "$2" "$WORK/kernel" || die "fetch a kernel"
 }
 
 # put FILE DIRECTORY: a program into the root, with its libraries.

@@ -76,17 +76,16 @@ key() { printf '%s\n' "$@" | sort -u | sha256sum | cut -c 1-12; }
 
 # release SUITE: unpacks its kernel and says its release.
 release() {
-    local kernel
     if [ -z "${RELEASES[$1]:-}" ]; then
-        kernel=$(fetch_kernel "$1")
-        [ -n "$kernel" ] || die "fetch a kernel of $1"
-        dpkg-deb -x "$kernel" "$WORK/kernel/$1"
+        mkdir "$WORK/kernel/$1"
+        unpack_kernel "$1" "$WORK/kernel/$1" || die "fetch a kernel of $1"
         # One place for the modules, as a root of today has it.
         if [ -d "$WORK/kernel/$1/lib" ]; then
             mkdir -p "$WORK/kernel/$1/usr"
             mv "$WORK/kernel/$1/lib" "$WORK/kernel/$1/usr/"
         fi
         RELEASES[$1]=$(ls "$WORK/kernel/$1/usr/lib/modules")
+        mv "$(find "$WORK/kernel/$1" -name 'vmlinuz*')" "$WORK/kernel/$1/vmlinuz"
         ln -s usr/lib "$WORK/kernel/$1/lib"
         depmod -b "$WORK/kernel/$1" "${RELEASES[$1]}"
     fi
@@ -246,7 +245,7 @@ boot() {
         esac
     done
     initial_root "$stage"
-    options+=(-m 1024 -kernel "$WORK/kernel/$KERNEL/boot/vmlinuz-${RELEASES[$KERNEL]}" -initrd "$WORK/initrd"
+    options+=(-m 1024 -kernel "$WORK/kernel/$KERNEL/vmlinuz" -initrd "$WORK/initrd"
         -append "console=ttyS0 panic=-1 systemd.show_status=1$append"
         -serial "file:$WORK/console" -serial "file:$WORK/told")
     say "-- ${title%: }${cut:+, cut after $cut s}"

@@ -3,7 +3,7 @@
 //!
 //! Ordinary users may often read neither; then nothing is said. Lines are
 //! somebody else's words: only their fields are looked at. What was refused
-//! before the emulator's file was changed or labelled anew is past.
+//! before the emulator's file was changed, labelled anew or removed is past.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -36,8 +36,11 @@ pub fn check(survey: &Survey<'_>, store: &Store) -> Vec<Finding> {
         .flat_map(|target| survey.matching(target))
         .map(|entry| entry.interpreter.clone())
         .collect();
-    let stored = store.list().unwrap_or_default();
+    let listed = store.list();
+    let knows_store = listed.is_ok();
+    let stored = listed.unwrap_or_default();
     let used = Used {
+        knows_store,
         changed: interpreters
             .iter()
             .cloned()
@@ -65,6 +68,8 @@ struct Used {
     interpreters: Vec<String>,
     /// What our own paths begin with.
     store: String,
+    /// Whether every file there is known.
+    knows_store: bool,
     /// When the file of each was changed or labelled last.
     changed: BTreeMap<String, Milliseconds>,
 }
@@ -152,12 +157,14 @@ fn message(line: &str) -> &str {
 
 /// Whether the line says that a security module refused something to an
 /// emulator, or to somebody who wanted to use one; and that the emulator's
-/// file is still as it was then.
+/// file is still there, as it was then.
 fn is_refusal(line: &str, used: &Used) -> bool {
     let refused = line.contains("apparmor=\"DENIED\"")
         || (line.contains("avc:  denied ") && !line.contains("permissive=1"));
     let is_past = |value: &str| match (time(line), used.changed.get(value)) {
         (Some(time), Some(changed)) => time < *changed,
+        // It is gone since.
+        (_, None) => used.knows_store && value.starts_with(&used.store),
         _ => false,
     };
     refused && fields(line).any(|value| is_emulator(value, used)) && !fields(line).any(is_past)
@@ -222,6 +229,7 @@ mod tests {
         Used {
             interpreters: vec![String::new(), interpreter.to_owned()],
             store: "/opt/binfmtctl/".to_owned(),
+            knows_store: false,
             changed: BTreeMap::new(),
         }
     }
@@ -272,6 +280,15 @@ mod tests {
             let mut used = used(path);
             used.changed.insert(path.to_owned(), changed);
             assert_eq!(is_refusal(SELINUX, &used), expected, "{changed}");
+        }
+    }
+
+    #[test]
+    fn what_isnt_stored_any_more_is_past() {
+        for (knows_store, expected) in [(false, true), (true, false)] {
+            let mut used = used("");
+            used.knows_store = knows_store;
+            assert_eq!(is_refusal(APPARMOR, &used), expected);
         }
     }
 
