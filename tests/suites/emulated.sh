@@ -27,14 +27,14 @@ finish() {
 }
 
 # unpack_kernel SUITE DIRECTORY: what the cloud package of a release stands for,
-# in one package, or from 7.2 on in two that the image's package names.
+# in one package, or from 7.2 on in those that the image's package names.
 unpack_kernel() {
     local suite=$1 dir=$2 image package
     depends() { dpkg-deb -f "$1" Depends | grep -oE "\\b$2-[0-9][^ ,]*"; }
     image=$(fetch "$suite" amd64 linux-image-cloud-amd64) || return
     image=$(fetch "$suite" amd64 "$(depends "$image" linux-image)") || return
     dpkg-deb -x "$image" "$dir" || return
-    for package in $(depends "$image" 'linux-(binary|modules)' || true); do
+    for package in $(depends "$image" 'linux-(base|binary|modules)' || true); do
         image=$(fetch "$suite" amd64 "$package") || return
         dpkg-deb -x "$image" "$dir" || return
     done

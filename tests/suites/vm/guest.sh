@@ -123,12 +123,19 @@ up() {
     fi
 }
 
+# payload: of this boot, if it has one.
+payload() {
+    local disk
+    for disk in /sys/block/vd*; do
+        [ "$(cat "$disk/serial")" = payload ] || continue
+        mkdir -p $PAYLOAD
+        mount -o ro "/dev/${disk##*/}" $PAYLOAD
+    done
+}
+
 main() {
     up
-    if [ -e /dev/disk/by-id/virtio-payload ]; then
-        mkdir -p $PAYLOAD
-        mount -o ro /dev/disk/by-id/virtio-payload $PAYLOAD
-    fi
+    payload
     # shellcheck source=/dev/null
     . $VM/scenario
     "guest_$(cat $VM/stage)"
@@ -136,6 +143,11 @@ main() {
     mountpoint -q $PAYLOAD && umount $PAYLOAD
     sync
     tell "end"
+    if [ -e $VM/bare ]; then
+        mount -o remount,ro / || sync
+        echo o >/proc/sysrq-trigger
+        sleep 100
+    fi
     case $ENDING in
     reboot) reboot ;;
     *) poweroff ;;
