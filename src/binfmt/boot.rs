@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Kind};
 use super::rule::Rule;
+use crate::emulator::store::DEFAULT_PREFIX;
 use crate::host::Init;
 use binfmt_d::{ConfFile, Line, Place};
 use support::Support;
@@ -73,8 +74,11 @@ pub struct Boot {
     pub support: Option<Support>,
     /// What becomes of our own unit.
     pub own: Unit,
-    /// The program that it calls, where that isn't there.
-    pub lost_program: Option<PathBuf>,
+    /// The program that it, or OpenRC's script, calls to apply our usual
+    /// file; none where they may do something else.
+    pub program: Option<String>,
+    /// Whether that isn't there.
+    pub is_program_lost: bool,
     /// What of OpenRC's calls this program.
     pub openrc: Option<(&'static str, PathBuf)>,
     /// Whether OpenRC has a service of this program's that nothing starts.
@@ -96,26 +100,38 @@ impl Boot {
             is_mount_masked: matches!(mount_unit(root, MOUNTS[1]), Unit::Masked(_)),
             files: binfmt_d::read(root),
             support: support::read(root),
-            own: service::look(root),
-            lost_program: None,
+            own: Unit::Absent,
+            program: None,
+            is_program_lost: false,
             openrc: openrc::read(root),
             has_idle_script: openrc::is_idle(root),
             rules: Vec::new(),
             failing: Vec::new(),
         };
+        boot.own = service::look(root, boot.applies_files());
+        boot.program = match init {
+            Init::OpenRc => service::program_of_script(root),
+            _ => (boot.own.file()).and_then(|file| service::program_of_unit(root, file)),
+        };
         let found = |interpreter: &str| is_program(root, interpreter);
-        let program = boot.own.file().and_then(service::program_of);
-        boot.lost_program = program.filter(|program| !found(&program.to_string_lossy()));
+        boot.is_program_lost = boot.program.as_ref().is_some_and(|program| !found(program));
+        let is_usual = conf == root.join(CONF.trim_start_matches('/'));
         let mut registry = Registry::new(&found);
-        match (init, &boot.openrc) {
-            (Init::Systemd, _) => {
-                boot.play(&mut registry);
-                if boot.applies_ours() && conf == root.join(CONF.trim_start_matches('/')) {
-                    registry.uphold(&ConfFile::read(conf), service::UNIT);
-                }
+        let by_openrc = boot.openrc.as_ref().map(|(service, _)| *service);
+        let own = match (init, by_openrc) {
+            (Init::Systemd, _) => boot.applies_ours().then_some(service::UNIT),
+            (Init::OpenRc, Some(service::SCRIPT)) => boot.has_program().then_some(service::SCRIPT),
+            _ => None,
+        };
+        match (init, by_openrc) {
+            (Init::Systemd, _) => boot.play(&mut registry),
+            (Init::OpenRc, Some(service)) if service != service::SCRIPT => {
+                registry.apply(&ConfFile::read(conf), service);
             }
-            (Init::OpenRc, Some((unit, _))) => registry.apply(&ConfFile::read(conf), unit),
             _ => {}
+        }
+        if let Some(service) = own.filter(|_| is_usual) {
+            registry.uphold(&ConfFile::read(conf), service);
         }
         (boot.rules, boot.failing) = (registry.rules, registry.failing);
         boot
@@ -129,7 +145,11 @@ impl Boot {
     /// Whether our own unit applies our file. It has binfmt_misc mounted, if
     /// it can be.
     pub fn applies_ours(&self) -> bool {
-        self.own.starts() && self.lost_program.is_none() && !self.is_mount_masked
+        self.own.starts() && self.has_program() && !self.is_mount_masked
+    }
+
+    fn has_program(&self) -> bool {
+        self.program.is_some() && !self.is_program_lost
     }
 
     fn play(&self, registry: &mut Registry<'_>) {
@@ -246,23 +266,40 @@ impl<'a> Registry<'a> {
     }
 
     /// Our own service: what of the file doesn't run by then is registered
-    /// anew; others' rules that work stay before ours.
+    /// anew. It applies only what has an emulator in the store, leaves others'
+    /// rules that work, and others' names; and what it makes of rules that
+    /// are for a part of its programs isn't certain.
     fn uphold(&mut self, file: &ConfFile, unit: &'static str) {
-        for rule in file.rules() {
+        let is_ours = |rule: &&Rule| Path::new(&rule.interpreter).starts_with(DEFAULT_PREFIX);
+        for rule in file.rules().filter(is_ours) {
+            let is_taken = (self.rules.iter().map(|returning| &returning.rule))
+                .any(|other| other.name == rule.name && other != rule);
             let mut newest_first = self.rules.iter().rev();
             let first =
                 newest_first.find(|returning| returning.rule.pattern.overlaps(&rule.pattern));
-            let runs = first.is_some_and(|returning| {
-                let is_in_file = returning.rule == *rule;
-                returning.certain && (is_in_file || returning.rule.flags.fix_binary)
-            });
-            if !runs {
+            let stays = first.is_some_and(
+                |Returning {
+                     rule: first,
+                     certain,
+                     ..
+                 }| {
+                    let works = *certain && (first == rule || first.flags.fix_binary);
+                    works || first.pattern != rule.pattern
+                },
+            );
+            if !stays && !is_taken && !self.taken_by_others(rule) {
                 self.rules
                     .retain(|returning| returning.rule.name != rule.name);
                 self.failing.retain(|(failing, _)| failing != rule);
                 self.register(rule.clone(), &file.path, unit, true);
             }
         }
+    }
+
+    /// Whether its name is that of something else than a rule by magic.
+    fn taken_by_others(&self, rule: &Rule) -> bool {
+        let mut known = self.rules.iter().map(|returning| &returning.rule.name);
+        self.taken.contains(&rule.name) && !known.any(|name| *name == rule.name)
     }
 
     fn register(&mut self, rule: Rule, file: &Path, unit: &'static str, certain: bool) {

@@ -2,8 +2,10 @@
 //! a boot runs.
 //!
 //! The conf file says what is wanted, and the store has the emulators. Nothing
-//! is fetched, and where the kernel has it all already, nothing is written. What
-//! can't be done for one line doesn't keep the others from being done.
+//! is fetched, and where the kernel has it all already, nothing is written, and
+//! no emulator read: the file that runs is the one in the store, by its inode.
+//! What is registered anew is compared with its digest first.
+//! What can't be done for one line doesn't keep the others from being done.
 
 use std::path::PathBuf;
 
@@ -17,7 +19,7 @@ use crate::binfmt::{Entry, Flags, Rule, conf};
 use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request, TARGETS, Target};
 use crate::probe::{Probe, Runner};
-use crate::report::survey::Survey;
+use crate::report::survey::{Scope, Survey};
 use crate::report::{Action, Document};
 
 /// Brings the kernel to what the file says.
@@ -64,7 +66,11 @@ pub fn run(context: &Context) -> Result<Reply> {
 }
 
 fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {
-    Survey::take(context.scope(None), &request.platforms())
+    let scope = Scope {
+        reads_emulators: false,
+        ..context.scope(None)
+    };
+    Survey::take(scope, &request.platforms())
 }
 
 /// Each with the name of what it is about.

@@ -36,6 +36,9 @@ pub struct Scope<'a> {
     pub conf: &'a Path,
     /// Known releases, for whoever wants to know which one runs.
     pub manifest: Option<&'a Manifest>,
+    /// Whether the emulators that run are read, 10 to 20 MB each, to compare
+    /// their bytes. Otherwise the file that runs is told by its inode.
+    pub reads_emulators: bool,
 }
 
 /// What was seen.

@@ -3,16 +3,15 @@
 //!
 //! A file of that name which isn't of this making is a package's or an
 //! administrator's, and stays. So does what somebody has switched off: the links
-//! that start a service are made before its file, hence never once it is there.
-//! No service manager is called; the next boot reads the files.
+//! that start a service are made before its file, hence never once it is there;
+//! they go after it. No service manager is called; the next boot reads the files.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::unit::{self, Unit};
 use crate::durable;
-use crate::error::{IoContext, Result};
+use crate::error::Result;
 use crate::host::Init;
 
 /// What systemd calls it.
@@ -20,7 +19,8 @@ pub const UNIT: &str = "binfmtctl.service";
 /// What OpenRC calls it.
 pub const SCRIPT: &str = "binfmtctl";
 
-const MARK: &str = "# Made by `binfmtctl install`; `binfmtctl uninstall` removes it.\n";
+const MARK: &str =
+    "# Made by `binfmtctl install`; changes here are lost, `binfmtctl uninstall` removes it.\n";
 /// Where packages put the program, and so what the files name.
 const PACKAGED: &str = "/usr/bin/binfmtctl";
 
@@ -31,8 +31,10 @@ struct Kind {
     /// Where an administrator's own is.
     file: &'static str,
     mode: u32,
-    /// The directories whose links start it, with what starts them.
+    /// The directories whose links start it.
     starts: &'static [&'static str],
+    /// Where somebody may have set other places for it.
+    settings: &'static str,
 }
 
 const SYSTEMD: Kind = Kind {
@@ -44,6 +46,7 @@ const SYSTEMD: Kind = Kind {
         "etc/systemd/system/systemd-binfmt.service.wants",
         "etc/systemd/system/binfmt-support.service.wants",
     ],
+    settings: "etc/default/binfmtctl",
 };
 
 const OPENRC: Kind = Kind {
@@ -51,6 +54,7 @@ const OPENRC: Kind = Kind {
     file: "etc/init.d/binfmtctl",
     mode: 0o755,
     starts: &["etc/runlevels/default"],
+    settings: "etc/conf.d/binfmtctl",
 };
 
 /// A service of this making, there or not.
@@ -73,7 +77,7 @@ impl Service {
             root: root.to_owned(),
         };
         let is_free = match init {
-            Init::Systemd => match look(root) {
+            Init::Systemd => match look(root, true) {
                 Unit::Absent => true,
                 unit => unit.file() == Some(&service.file()),
             },
@@ -115,20 +119,30 @@ impl Service {
 
     /// Takes it away. Returns whether anything was there.
     pub fn remove(&self) -> Result<bool> {
-        let mut removed = false;
-        for link in self.links().filter(|link| link.is_symlink()) {
+        let mut removed = durable::remove(&self.file())?;
+        for link in self.links().filter(|link| self.is_own(link)) {
             removed |= durable::remove(&link)?;
-            // Made for this, unless others use it too.
+            // Made for this, unless others use it too: then it stays.
             if let Some(dir) = link.parent().filter(|dir| dir.extension().is_some()) {
-                drop_empty(dir)?;
+                let _ = fs::remove_dir(dir);
             }
         }
-        Ok(durable::remove(&self.file())? || removed)
+        Ok(removed)
     }
 
     /// Whether there is anything to take away.
     pub fn is_left(&self) -> bool {
-        self.exists() || self.links().any(|link| link.is_symlink())
+        self.exists() || self.links().any(|link| self.is_own(&link))
+    }
+
+    /// Whether a boot starts it, as far as this making goes.
+    pub fn starts(&self) -> bool {
+        self.exists() && self.links().any(|link| link.is_symlink())
+    }
+
+    /// A link to a file elsewhere is a package's.
+    fn is_own(&self, link: &Path) -> bool {
+        fs::read_link(link).is_ok_and(|to| to == Path::new("/").join(self.kind.file))
     }
 
     fn links(&self) -> impl Iterator<Item = PathBuf> + '_ {
@@ -149,27 +163,42 @@ impl Service {
     }
 }
 
-/// What becomes of our unit at boot, whoever made it.
-pub fn look(root: &Path) -> Unit {
-    let wanted = SYSTEMD.starts.iter().filter_map(|dir| {
-        let target = dir.rsplit('/').next()?.strip_suffix(".wants")?;
-        Some(unit::look(root, UNIT, target))
-    });
-    let units: Vec<Unit> = wanted.collect();
-    let starts = units.iter().find(|unit| unit.starts());
-    starts.or(units.first()).cloned().unwrap_or(Unit::Absent)
+impl Kind {
+    /// The program that a file calls, where the file says what packages and
+    /// `install` have it say: then it applies our usual file.
+    fn program(&self, root: &Path, file: &Path) -> Option<String> {
+        let text = fs::read_to_string(file).ok()?.replace(MARK, "");
+        let (before, _) = self.text.split_once(PACKAGED)?;
+        let rest = text.strip_prefix(before)?;
+        let end = rest.find(|c: char| !can_name(&format!("/{c}")))?;
+        let program = &rest[..end];
+        let is_usual = text == self.text.replace(PACKAGED, program);
+        let settings = fs::read_to_string(root.join(self.settings)).unwrap_or_default();
+        let is_set = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        (is_usual && !settings.lines().any(is_set)).then(|| program.to_owned())
+    }
 }
 
-/// The program that a unit's file calls.
-pub fn program_of(file: &Path) -> Option<PathBuf> {
-    program(&fs::read_to_string(file).ok()?).map(PathBuf::from)
+/// What becomes of our unit at boot, whoever made it, where systemd-binfmt
+/// starts too, or doesn't.
+pub fn look(root: &Path, with_systemd_binfmt: bool) -> Unit {
+    let by_target = unit::look(root, UNIT, "multi-user.target");
+    match with_systemd_binfmt && !by_target.starts() {
+        true => unit::look(root, UNIT, super::SYSTEMD_BINFMT),
+        false => by_target,
+    }
 }
 
-fn program(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| {
-        let command = line.strip_prefix("ExecStart=")?;
-        command.split_whitespace().next()
-    })
+/// The program that our unit calls to apply our usual file; `None` where the
+/// unit may do something else.
+pub fn program_of_unit(root: &Path, file: &Path) -> Option<String> {
+    let changed = unit::has_drop_ins(root, UNIT);
+    (!changed).then(|| SYSTEMD.program(root, file)).flatten()
+}
+
+/// The same of our script.
+pub fn program_of_script(root: &Path) -> Option<String> {
+    OPENRC.program(root, &root.join(OPENRC.file))
 }
 
 /// Whether `path` can stand in such a file as it is.
@@ -184,13 +213,6 @@ fn is_marked(file: &Path) -> bool {
 
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-fn drop_empty(dir: &Path) -> Result<()> {
-    match fs::remove_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => removed.attempt(|| format!("cannot remove {}", dir.display())),
-    }
 }
 
 #[cfg(test)]
@@ -248,12 +270,73 @@ mod tests {
     #[test]
     fn systemd_would_start_it() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(look(dir.path()), Unit::Absent);
-        service(dir.path(), &Init::Systemd).set_up(PROGRAM).unwrap();
-        assert_eq!(
-            look(dir.path()),
-            Unit::Starts(dir.path().join(SYSTEMD.file))
+        let root = dir.path();
+        assert_eq!(look(root, false), Unit::Absent);
+        let service = service(root, &Init::Systemd);
+        service.set_up(PROGRAM).unwrap();
+        let file = root.join(SYSTEMD.file);
+        assert_eq!(look(root, false), Unit::Starts(file.clone()));
+        let links: Vec<PathBuf> = service.links().collect();
+        fs::remove_file(&links[0]).unwrap();
+        assert_eq!(look(root, false), Unit::Idle(file.clone()));
+        assert_eq!(look(root, true), Unit::Starts(file.clone()));
+        fs::remove_file(&links[1]).unwrap();
+        assert_eq!(look(root, true), Unit::Idle(file), "only binfmt-support");
+    }
+
+    #[test]
+    fn only_a_file_that_says_what_ours_says_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let known = || program_of_unit(root, &root.join(SYSTEMD.file));
+        assert_eq!(known(), None);
+        service(root, &Init::Systemd).set_up(PROGRAM).unwrap();
+        assert_eq!(known().as_deref(), Some(PROGRAM));
+        let file = root.join(SYSTEMD.file);
+        let text = fs::read_to_string(&file).unwrap();
+        for other in [
+            text.replace("apply", "status"),
+            text.replace(&format!("ExecStart={PROGRAM}"), "ExecStart=/bin/true"),
+            text.replace("ExecStart=", "ExecStart=-"),
+            format!("{text}ExecStartPost=/bin/true\n"),
+        ] {
+            assert_ne!(other, text);
+            fs::write(&file, other).unwrap();
+            assert_eq!(known(), None);
+        }
+        fs::write(&file, SYSTEMD.text).unwrap();
+        assert_eq!(known().as_deref(), Some(PACKAGED));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(SYSTEMD.settings, "# nothing\n\n");
+        assert!(known().is_some());
+        write(SYSTEMD.settings, "BINFMTCTL_CONF=/etc/other.conf\n");
+        assert_eq!(known(), None);
+        write(SYSTEMD.settings, "");
+        write(
+            "etc/systemd/system/binfmtctl.service.d/a.conf",
+            "[Service]\n",
         );
+        assert_eq!(known(), None);
+        service(root, &Init::OpenRc).set_up(PROGRAM).unwrap();
+        assert_eq!(program_of_script(root).as_deref(), Some(PROGRAM));
+        write(OPENRC.settings, "conf=/etc/other.conf\n");
+        assert_eq!(program_of_script(root), None);
+    }
+
+    #[test]
+    fn links_of_a_package_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path(), &Init::Systemd);
+        service.set_up(PROGRAM).unwrap();
+        let link = service.links().next().unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink("/usr/lib/systemd/system/binfmtctl.service", &link).unwrap();
+        assert!(service.remove().unwrap() && !service.is_left());
+        assert!(link.is_symlink());
     }
 
     #[test]
@@ -267,7 +350,6 @@ mod tests {
             .map(|n| format!("etc/systemd/system/{n}.wants"))
             .collect();
         assert_eq!(named, SYSTEMD.starts);
-        assert_eq!(program(SYSTEMD.text), Some(PACKAGED));
     }
 
     #[test]

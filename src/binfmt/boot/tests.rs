@@ -252,48 +252,91 @@ fn by_our_file(root: &Root, line: &str) -> Option<&'static str> {
     boot.covers(&entry(line)).map(|source| source.unit)
 }
 
+/// A root with our unit, as packages have it, and our file.
+fn with_our_unit() -> Root {
+    let root = Root::new();
+    for program in ["opt/binfmtctl/bin/i", "usr/bin/binfmtctl"] {
+        root.write(program, "");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(root.path(program), executable).unwrap();
+    }
+    let unit = include_str!("../../../packaging/systemd/binfmtctl.service");
+    root.unit(service::UNIT, "multi-user.target", unit);
+    root.write(OURS, STORED);
+    root
+}
+
+const STORED: &str = ":a:M::ABCD::/opt/binfmtctl/bin/i:POF";
+
+fn mask(root: &Root, unit: &str) {
+    let link = root.path("etc/systemd/system").join(unit);
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    symlink("/dev/null", link).unwrap();
+}
+
 #[test]
 fn our_service_adds_what_the_others_left_out() {
-    let root = Root::new();
-    root.write(OURS, A);
-    let service = |program: &str| {
-        let text = format!("[Service]\nExecStart={program} apply\n");
-        root.unit(service::UNIT, "multi-user.target", &text);
+    let root = with_our_unit();
+    let by_systemd = Some(SYSTEMD_BINFMT);
+    assert_eq!(by_our_file(&root, STORED), by_systemd, "all is there");
+    mask(&root, SYSTEMD_BINFMT);
+    assert_eq!(by_our_file(&root, STORED), Some(service::UNIT));
+    let mode = |path: &str, mode| {
+        fs::set_permissions(root.path(path), fs::Permissions::from_mode(mode)).unwrap();
     };
-    let here = root.path("i");
-    service("/i");
-    assert_eq!(by_our_file(&root, A), Some(SYSTEMD_BINFMT), "all is there");
+    for program in ["usr/bin/binfmtctl", "opt/binfmtctl/bin/i"] {
+        mode(program, 0o644);
+        assert_eq!(by_our_file(&root, STORED), None, "{program}");
+        mode(program, 0o755);
+    }
+    mask(&root, MOUNTS[1]);
+    assert_eq!(
+        by_our_file(&root, STORED),
+        None,
+        "nothing mounts binfmt_misc"
+    );
+}
 
-    let mask = root.path("etc/systemd/system/systemd-binfmt.service");
-    fs::create_dir_all(mask.parent().unwrap()).unwrap();
-    symlink("/dev/null", &mask).unwrap();
-    assert_eq!(by_our_file(&root, A), Some(service::UNIT));
-    service("/nowhere");
-    assert_eq!(by_our_file(&root, A), None, "it calls nothing");
-    service("/i");
-    fs::set_permissions(&here, fs::Permissions::from_mode(0o644)).unwrap();
+#[test]
+fn of_a_unit_that_was_changed_nothing_is_promised() {
+    let root = with_our_unit();
+    mask(&root, SYSTEMD_BINFMT);
+    root.write("etc/systemd/system/binfmtctl.service.d/a.conf", "");
+    assert_eq!(by_our_file(&root, STORED), None);
+}
+
+#[test]
+fn our_service_applies_only_what_has_its_emulator_in_the_store() {
+    let root = with_our_unit();
+    mask(&root, SYSTEMD_BINFMT);
+    root.write(OURS, A);
     assert_eq!(by_our_file(&root, A), None);
-    fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).unwrap();
-    let mount = root.path("etc/systemd/system").join(MOUNTS[1]);
-    symlink("/dev/null", mount).unwrap();
-    assert_eq!(by_our_file(&root, A), None, "nothing mounts binfmt_misc");
 }
 
 #[test]
 fn our_service_puts_ours_before_broken_rules_and_leaves_those_that_work() {
-    let root = Root::new();
-    root.write(OURS, A);
-    root.unit(
-        service::UNIT,
-        "multi-user.target",
-        "[Service]\nExecStart=/i apply\n",
-    );
+    let root = with_our_unit();
     root.support(SYSTEMD_BINFMT, &[("b", "ABCD")]);
-    assert_eq!(by_our_file(&root, A), Some(service::UNIT), "b has no F");
-    root.write("usr/lib/binfmt.d/zzz.conf", ":b:M::ABCD::/j:F");
-    assert_eq!(by_our_file(&root, A), None, "b runs it");
-    root.write("usr/lib/binfmt.d/zzz.conf", ":b:M::ABCD::/nowhere:F");
-    assert_eq!(by_our_file(&root, A), Some(service::UNIT));
+    assert_eq!(
+        by_our_file(&root, STORED),
+        Some(service::UNIT),
+        "b has no F"
+    );
+    let later = "usr/lib/binfmt.d/zzz.conf";
+    root.write(later, ":b:M::ABCD::/j:F");
+    assert_eq!(by_our_file(&root, STORED), None, "b runs it");
+    root.write(later, ":b:M::ABCD::/nowhere:F");
+    assert!(by_our_file(&root, STORED).is_some());
+    root.write(later, ":b:M::ABCDE::/j:");
+    assert_eq!(
+        by_our_file(&root, STORED),
+        None,
+        "b is for some of its programs"
+    );
+    for taken in [":a:M::XYZW::/j:", ":a:E::exe::/j:"] {
+        root.write(later, taken);
+        assert_eq!(by_our_file(&root, STORED), None, "{taken}");
+    }
 }
 
 #[test]

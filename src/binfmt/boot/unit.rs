@@ -114,6 +114,15 @@ pub fn settings(root: &Path, name: &str) -> Settings {
     parse(&texts.join("\n"))
 }
 
+/// Whether files beside that of the service `name` change it.
+pub fn has_drop_ins(root: &Path, name: &str) -> bool {
+    let dirs = DIRS.map(|dir| root.join(dir).join(format!("{name}.d")));
+    let mut files = dirs
+        .into_iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().ends_with(".conf")))
+}
+
 /// Reads the text of a service's files, one after the other.
 pub fn parse(text: &str) -> Settings {
     let mut settings = Settings::default();

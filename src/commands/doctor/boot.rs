@@ -18,7 +18,7 @@ use super::interpreter;
 use super::words::{option, quoted};
 use crate::binfmt::boot::binfmt_d::{self, ConfFile};
 use crate::binfmt::boot::unit::Unit;
-use crate::binfmt::boot::{Boot, SYSTEMD_BINFMT, openrc, service};
+use crate::binfmt::boot::{Boot, CONF, SYSTEMD_BINFMT, openrc, service};
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
 use crate::emulator::manifest::Manifest;
@@ -286,29 +286,35 @@ fn own(facts: &Facts) -> Option<Finding> {
     const ID: &str = "service";
     let file = facts.boot.own.file()?;
     let seen = file.display().to_string();
-    let finding = match (&facts.boot.own, &facts.boot.lost_program) {
-        (Unit::Starts(_) | Unit::Idle(_), Some(program)) => Finding::warning(
-            ID,
-            format!(
-                "{} would call {}, which isn't there; `binfmtctl install` writes it anew where the program is",
-                service::UNIT,
-                program.display()
-            ),
-        ),
+    let finding = match (&facts.boot.own, &facts.boot.program) {
+        (Unit::Starts(_) | Unit::Idle(_), Some(program)) if facts.boot.is_program_lost => {
+            Finding::warning(
+                ID,
+                format!("{} would call {program}, which isn't there", service::UNIT),
+            )
+        }
         (Unit::Starts(_), None) => Finding::ok(
             ID,
             format!(
-                "{} applies {} at boot, after everybody else",
-                service::UNIT,
-                facts.conf.display()
+                "{} was changed, so what it does at boot can't be told",
+                service::UNIT
+            ),
+        ),
+        (Unit::Starts(_), Some(_)) if facts.boot.applies_ours() => Finding::ok(
+            ID,
+            format!(
+                "{} applies {CONF} at boot, after everybody else",
+                service::UNIT
             ),
         ),
         // Without it, systemd's own does.
         _ if facts.boot.applies_files() => return None,
         (Unit::Masked(_), _) => Finding::warning(ID, format!("{} is masked", service::UNIT))
             .mend_if(unmask(service::UNIT, file)),
-        _ => Finding::warning(ID, format!("nothing starts {}", service::UNIT))
+        (Unit::Idle(_), _) => Finding::warning(ID, format!("nothing starts {}", service::UNIT))
             .mend(format!("systemctl enable {}", service::UNIT)),
+        // Nothing mounts binfmt_misc for it, which is told of.
+        _ => return None,
     };
     Some(finding.seen_in(seen))
 }

@@ -33,10 +33,14 @@ impl Survey<'_> {
     /// Whether what ran has the bytes that its path in our store stands for.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
         let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        runner.is_file(&runner.interpreter) && runner.sha256().ok() == promised
+        let has_bytes = || !self.scope.reads_emulators || runner.sha256().ok() == promised;
+        promised.is_some() && runner.is_file(&runner.interpreter) && has_bytes()
     }
 
     pub(super) fn running(&self, runner: &Runner) -> Running {
+        if !self.scope.reads_emulators {
+            return self.running_file(runner);
+        }
         let Ok(sha256) = runner.sha256() else {
             return Running::unknown();
         };
@@ -70,6 +74,19 @@ impl Survey<'_> {
                 (Compared::Unknown, _) => Pinned::Unknown,
             },
             bytes: Some(bytes),
+        }
+    }
+
+    /// The same by the file alone.
+    fn running_file(&self, runner: &Runner) -> Running {
+        let pinned = match runner.is_file(&runner.interpreter) {
+            true => Pinned::Match,
+            false if self.scope.host.sees_boot() => Pinned::Stale,
+            false => Pinned::Unknown,
+        };
+        Running {
+            pinned,
+            ..Running::unknown()
         }
     }
 }

@@ -88,10 +88,11 @@ fn our_unit_is_told_of_where_it_does_or_should_do_the_work() {
         (Unit::Masked(unit.clone()), Level::Warning, unmask),
     ] {
         facts.boot.own = own;
+        facts.boot.program = Some("/usr/bin/binfmtctl".to_owned());
         assert_eq!(told(&facts), Some((level, remedy)));
     }
     facts.boot.own = Unit::Starts(unit.clone());
-    facts.boot.lost_program = Some("/gone".into());
+    facts.boot.is_program_lost = true;
     assert_eq!(told(&facts), Some((Level::Warning, None)));
     facts.boot.own = Unit::Masked(unit);
     facts.boot.systemd_binfmt =
