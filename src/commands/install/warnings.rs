@@ -50,13 +50,15 @@ impl Run<'_> {
             Init::Systemd => format!(
                 "warning: not all of these rules come back at boot; `binfmtctl doctor{entering}` says why"
             ),
-            Init::OpenRc => format!(
-                "warning: nothing on this host applies {conf} at boot{}; `binfmtctl install` run from /usr/local/bin sets that up",
-                program::lasting()
-                    .err()
-                    .map(|why| format!(", since {why}"))
-                    .unwrap_or_default()
-            ),
+            Init::OpenRc => {
+                let what = format!("warning: nothing on this host applies {conf} at boot");
+                match program::lasting() {
+                    Err(why) if self.context.has_usual_places() => format!(
+                        "{what}: {why}; run `binfmtctl install` from /usr/local/bin, and it sets that up"
+                    ),
+                    _ => format!("{what}; `binfmtctl doctor{entering}` says what can"),
+                }
+            }
             init => format!(
                 "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{entering}` again, or have it run `binfmtctl apply`"
             ),
