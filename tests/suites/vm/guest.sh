@@ -139,6 +139,8 @@ main() {
     # shellcheck source=/dev/null
     . $VM/scenario
     "guest_$(cat $VM/stage)"
+    # Then nothing syncs what the stage hasn't.
+    [ ! -e $VM/cut ] || sleep 1000
     cd /
     mountpoint -q $PAYLOAD && umount $PAYLOAD
     sync

@@ -192,7 +192,8 @@ packages() {
 
 ### The boot
 
-# initial_root STAGE BARE: the modules that reach the disk, the scenario, the stage.
+# initial_root STAGE [bare] [cut]: the modules that reach the disk, the scenario,
+# the stage, and what it is told of this boot.
 initial_root() {
     local dir=$WORK/initial file count=10
     rm -rf "$dir"
@@ -207,7 +208,8 @@ initial_root() {
     done
     cp "$HERE/scenarios/$SCENARIO" "$dir/vm/scenario"
     say "$1" >"$dir/vm/stage"
-    [ -z "$2" ] || touch "$dir/vm/bare"
+    shift
+    for file; do touch "$dir/vm/$file"; done
     pack "$dir" >"$WORK/initrd"
 }
 
@@ -247,7 +249,7 @@ boot() {
         *) die "$title$1 is no option" ;;
         esac
     done
-    initial_root "$stage" "$bare"
+    initial_root "$stage" ${bare:+bare} ${cut:+cut}
     options+=(-m 1024 -kernel "$WORK/kernel/$KERNEL/vmlinuz" -initrd "$WORK/initrd"
         -append "console=ttyS0 panic=-1 no_timer_check systemd.show_status=1$append"
         -serial "file:$WORK/console" -serial "file:$WORK/told")
