@@ -125,8 +125,8 @@ pub enum Command {
     Install(Install),
     /// Take back what install did; other people's rules stay
     Uninstall(Uninstall),
-    /// Bring the kernel to what the file of /etc/binfmt.d says, offline and without a gap: what a
-    /// boot runs
+    /// Register what the file of /etc/binfmt.d says and the kernel lacks, offline and without a gap:
+    /// what a boot runs
     Apply,
     /// Show which platforms run, on what, and why not
     Status(StatusArgs),

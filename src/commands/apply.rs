@@ -22,23 +22,24 @@ use crate::probe::{Probe, Runner};
 use crate::report::survey::{Scope, Survey};
 use crate::report::{Action, Document};
 
-/// Brings the kernel to what the file says.
+/// Brings the kernel to what the file says: adds what is missing or wrong,
+/// removes nothing else.
 pub fn run(context: &Context) -> Result<Reply> {
-    let desired = conf::read(&context.conf)?;
-    let (written, mut failures) = Written::of(context, &desired);
-    let request = Request::Named(written.platforms());
     // What can't be shown isn't there yet.
     let _ = context.show();
+    let (written, failures) = Written::read(context)?;
+    let request = written.request();
     let survey = take(context, &request)?;
     let plan = Plan::new(&written, &request, &survey);
     if plan.work().next().is_none() {
-        context.console.note(&match desired.is_empty() {
-            true => format!(
-                "{} names no rules; nothing to apply",
-                context.conf.display()
-            ),
-            false => "everything is in place; nothing was changed".to_owned(),
-        });
+        if written.rules.is_empty() && failures.is_empty() {
+            let conf = context.conf.display();
+            let text = format!("{conf} names no rules; nothing to apply");
+            context.console.note(&text);
+        } else if failures.is_empty() {
+            let text = "everything is in place; nothing was changed";
+            context.console.note(text);
+        }
         return Ok(reply(context, &request, &survey, &plan, failures, false));
     }
 
@@ -46,7 +47,10 @@ pub fn run(context: &Context) -> Result<Reply> {
     require_null()?;
     let instance = context.instance()?;
     let lock = context.lock(&instance)?;
-    // Another run may have come before the lock, and an instance to light.
+    // Another run may have come before the lock, with another file in the end,
+    // and an instance to light.
+    let (written, mut failures) = Written::read(context)?;
+    let request = written.request();
     let survey = take(context, &request)?;
     let plan = Plan::new(&written, &request, &survey);
     let registrar = Registrar::new(context, &instance, &lock, &survey, &written);
@@ -77,22 +81,24 @@ fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {
 type Failures = Vec<(String, Error)>;
 
 /// The file's rules, as terms of a plan.
-struct Written<'a> {
-    rules: Vec<(&'static Target, &'a Rule)>,
+struct Written {
+    rules: Vec<(&'static Target, Rule)>,
 }
 
-impl<'a> Written<'a> {
+impl Written {
     /// The rules that can be applied, and why others can't.
-    fn of(context: &Context, desired: &'a [Rule]) -> (Self, Failures) {
-        let mut rules = Vec::new();
+    fn read(context: &Context) -> Result<(Self, Failures)> {
+        let mut rules: Vec<(&'static Target, Rule)> = Vec::new();
         let mut failures = Failures::new();
-        for rule in desired {
+        for rule in conf::read(&context.conf)? {
             let target = TARGETS
                 .iter()
                 .find(|target| rule.pattern.matches(&Probe::of(target).image()));
             let why = match target {
                 None => "it matches the programs of no platform".to_owned(),
                 Some(target) if context.store.owns(&rule.interpreter) => {
+                    // As systemd-binfmt has it: the last one is the newest.
+                    rules.retain(|(known, _)| known.name != target.name);
                     rules.push((target, rule));
                     continue;
                 }
@@ -109,26 +115,23 @@ impl<'a> Written<'a> {
             );
             let error = Error::new(Status::Invalid, what)
                 .because(why)
-                .hint("`binfmtctl install` writes the file anew");
-            failures.push((rule.name.clone(), error));
+                .hint("name the store with --prefix or BINFMTCTL_PREFIX, or remove the line");
+            failures.push((rule.name, error));
         }
-        (Self { rules }, failures)
+        Ok((Self { rules }, failures))
     }
 
-    fn platforms(&self) -> Vec<&'static Platform> {
-        let mut platforms: Vec<_> = self
-            .rules
-            .iter()
-            .map(|(target, _)| target.platform())
-            .collect();
+    fn request(&self) -> Request {
+        let platforms = self.rules.iter().map(|(target, _)| target.platform());
+        let mut platforms: Vec<_> = platforms.collect();
         platforms.dedup();
-        platforms
+        Request::Named(platforms)
     }
 
     fn of_platform(&self, platform: &Platform) -> Option<&Rule> {
         let mut rules = self.rules.iter();
         let found = rules.find(|(target, _)| target.platform() == platform);
-        found.map(|(_, rule)| *rule)
+        found.map(|(_, rule)| rule)
     }
 
     /// Refuses an emulator that is missing or damaged.
@@ -156,7 +159,7 @@ impl<'a> Written<'a> {
     }
 }
 
-impl Terms for Written<'_> {
+impl Terms for Written {
     fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)> {
         let rule = self.of_platform(platform)?;
         Some((PathBuf::from(&rule.interpreter), rule.flags))

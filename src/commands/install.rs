@@ -175,13 +175,15 @@ impl Run<'_> {
                 Err(error) => changes.failures.push((step.platform, error)),
             }
         }
-        drop(lock);
+        // While the lock is held: the kernel and the file are never out of step
+        // for whoever gets it next.
         if self.persists() {
             match self.persist(&lasting(&survey, &registered)) {
                 Ok(changed) => changes.any |= changed,
                 Err(error) => changes.not_kept = Some(not_kept(error)),
             }
         }
+        drop(lock);
         Ok((plan, changes))
     }
 
@@ -203,9 +205,11 @@ impl Run<'_> {
         let Some(service) = self.pending_service().filter(|_| !rules.is_empty()) else {
             return Ok(changed);
         };
-        service.set_up()?;
-        self.context.console.note(&service.told(conf));
-        Ok(true)
+        let done = service.set_up();
+        if done.is_ok() {
+            self.context.console.note(&service.told(conf));
+        }
+        Ok(service.judge(self.context, done)? || changed)
     }
 
     fn reply(&self, survey: &Survey<'_>, plan: &Plan, changes: Changes) -> Reply {

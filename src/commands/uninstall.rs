@@ -23,8 +23,15 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     context.show()?;
     let survey = Survey::take(context.scope(&manifest), &asked)?;
     let plan = Plan::new(context, &survey, args, &asked)?;
-    if args.dry_run || plan.is_empty(context, &survey)? {
-        return Ok(Reply::document(plan.describe(&survey, args, false)));
+    let is_empty = plan.is_empty(context, &survey)?;
+    if args.dry_run || is_empty {
+        if let Some(service) = &plan.service {
+            let file = service.file();
+            context
+                .console
+                .note(&format!("would remove {}", file.display()));
+        }
+        return Ok(Reply::document(plan.describe(&survey, args, !is_empty)));
     }
 
     context.require_rights()?;
@@ -43,9 +50,6 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     if plan.changes_conf {
         conf::write(&context.conf, &plan.remaining)?;
     }
-    if let Some(service) = &plan.service {
-        service.remove()?;
-    }
     if let Some((right, instance)) = instance {
         for entry in plan.entries.iter().rev() {
             instance.remove(&right, &entry.name)?;
@@ -56,7 +60,16 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         context.store.sweep(&lock, &after.used_emulators())?;
         context.store.unlock(lock)?;
     }
-    Ok(Reply::document(plan.describe(&after, args, true)))
+    // What is left to apply nothing does no harm: it comes last.
+    let removed = plan.service.as_ref().map_or(Ok(false), Service::remove);
+    if let (Some(service), Ok(true)) = (&plan.service, &removed) {
+        let file = service.file();
+        context.console.note(&format!("removed {}", file.display()));
+    }
+    Ok(Reply {
+        failure: removed.err(),
+        ..Reply::document(plan.describe(&after, args, true))
+    })
 }
 
 struct Plan {
@@ -143,7 +156,7 @@ impl Plan {
             report.action = loses.then_some(Action::Removed);
         }
         document.dry_run = args.dry_run;
-        document.changed = Some(changed || (args.dry_run && !self.entries.is_empty()));
+        document.changed = Some(changed);
         document
     }
 }

@@ -12,8 +12,9 @@ use crate::error::{Error, IoContext, Result, Status};
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 const TOOLS: [&str; 2] = ["/usr/sbin/restorecon", "/sbin/restorecon"];
 
-/// Gives the store's files the labels that the policy has for their places.
-/// Where nothing labels files, or nothing is there to do it, nothing happens.
+/// Gives the store's emulators the labels that the policy has for their places,
+/// and nothing else that may lie there. Where nothing labels files, or nothing
+/// is there to do it, nothing happens.
 pub fn restore(store: &Store) -> Result<()> {
     let tool = TOOLS.into_iter().find(|tool| Path::new(tool).exists());
     let Some(tool) = tool.filter(|_| Path::new(SELINUX).exists()) else {
@@ -21,8 +22,8 @@ pub fn restore(store: &Store) -> Result<()> {
     };
     let attempt = || format!("cannot label {} with {tool}", store.prefix().display());
     let output = Command::new(tool)
-        .arg("-RF")
-        .arg(store.prefix())
+        .arg("-F")
+        .args(store.list()?)
         .env_clear()
         .stdin(Stdio::null())
         .output()

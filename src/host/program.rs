@@ -7,8 +7,16 @@ use std::path::{Path, PathBuf};
 
 /// Places that a boot empties, that services don't see, or where anybody may
 /// have put it.
-const PASSING: [&str; 7] = [
-    "/dev", "/home", "/proc", "/root", "/run", "/tmp", "/var/tmp",
+const PASSING: [&str; 9] = [
+    "/dev",
+    "/home",
+    "/proc",
+    "/root",
+    "/run",
+    "/tmp",
+    "/var/home",
+    "/var/roothome",
+    "/var/tmp",
 ];
 
 /// The path of this program.
@@ -33,14 +41,18 @@ fn judge(path: &Path, running: &Metadata) -> Result<(), String> {
     if let Some(dir) = PASSING.iter().find(|dir| path.starts_with(dir)) {
         return Err(format!("{shown} lies below {dir}"));
     }
-    let open = path.ancestors().find(|place| {
-        let metadata = fs::metadata(place);
-        !metadata.is_ok_and(|metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
-    });
-    match open {
+    match replaceable(path) {
         Some(place) => Err(format!("others than root may replace {}", place.display())),
         None => Ok(()),
     }
+}
+
+/// What of a path somebody else than root may change.
+fn replaceable(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|place| {
+        let metadata = fs::metadata(place);
+        !metadata.is_ok_and(|metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
+    })
 }
 
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
@@ -72,5 +84,7 @@ mod tests {
             let told = judged(path, running).unwrap_err();
             assert!(told.contains(why), "{told}");
         }
+        assert!(replaceable(Path::new(copy)).is_some());
+        assert_eq!(replaceable(Path::new(shell)), None);
     }
 }

@@ -1,9 +1,12 @@
 //! `apply`: the kernel gets what the file says, offline, without a gap.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use crate::world::cache::busybox;
 use crate::world::{World, changes};
+use crate::wrong_hosts::lock;
 
 /// A world whose file names these platforms, as after an install.
 fn written(platforms: &str) -> Option<World> {
@@ -107,6 +110,52 @@ fn others_rules_that_work_are_kept_and_broken_ones_shadowed() {
     world.register(&theirs("PO"));
     apply(&world).assert_exit(0);
     assert_eq!(world.names(), ["qemu-riscv64", "theirs"]);
+}
+
+#[test]
+fn what_another_run_took_away_meanwhile_isnt_brought_back() {
+    let Some(world) = written("riscv64 s390x") else {
+        return;
+    };
+    world.write("qemu-s390x", "-1");
+    let held = lock(world.open("register"));
+    let mut waiting = world
+        .command("sh")
+        .args(["-euc", "exec $BINFMTCTL apply"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = told.next().unwrap().unwrap();
+    assert!(line.contains("waiting"), "{line}");
+    // What an uninstall does.
+    fs::remove_file(world.conf_path()).unwrap();
+    world.write("qemu-riscv64", "-1");
+    drop(held);
+    told.for_each(drop);
+    assert!(waiting.wait().unwrap().success());
+    assert!(world.names().is_empty());
+}
+
+#[test]
+fn of_two_lines_for_one_platform_the_last_counts() {
+    let Some(world) = written("riscv64") else {
+        return;
+    };
+    let file = world.conf();
+    let old = world.conf_rules()[0].interpreter.clone();
+    world.install("riscv64 --qemu 11.1.3");
+    let new = world.conf_rules()[0].interpreter.clone();
+    assert_ne!(old, new);
+    let line = file.lines().last().unwrap();
+    let earlier = line.replace(":qemu-riscv64:", ":earlier:");
+    fs::write(world.conf_path(), format!("{earlier}\n{}", world.conf())).unwrap();
+    let document = apply(&world).assert_exit(0).json();
+    assert_eq!(document["changed"], false);
+    world.write("qemu-riscv64", "-1");
+    apply(&world).assert_exit(0);
+    assert_eq!(world.status("riscv64")["interpreter"], new);
 }
 
 #[test]

@@ -811,31 +811,38 @@ fn our_own_unit_applies_the_file_where_systemds_doesnt() {
     };
     const UNIT: &str = "/etc/systemd/system/binfmtctl.service";
     const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+    // The unit knows the usual store alone.
+    machine
+        .sh("binfmtctl uninstall -q\nmount -t tmpfs opt /opt\nBINFMTCTL_PREFIX=/opt/binfmtctl binfmtctl install -q riscv64")
+        .assert_exit(0);
+    let shipped = include_str!("../../packaging/systemd/binfmtctl.service");
     let calls = |program: &str| {
-        machine.write(UNIT, &format!("[Service]\nExecStart={program} apply"));
+        machine.write(
+            UNIT,
+            shipped.replace("/usr/bin/binfmtctl", program).trim_end(),
+        );
     };
     calls(env!("CARGO_BIN_EXE_binfmtctl"));
     machine
         .sh(&format!("mkdir {WANTS}; ln -s {UNIT} {WANTS}/"))
         .assert_exit(0);
-    assert_eq!(
-        machine.source("riscv64"),
-        by_systemd(CONF),
-        "it is there by then"
-    );
+    let by_ours = from(CONF, "binfmtctl.service");
+    assert_eq!(machine.source("riscv64"), by_systemd(CONF), "it is there");
     machine
         .sh("ln -s /dev/null /etc/systemd/system/systemd-binfmt.service")
         .assert_exit(0);
-    assert_eq!(machine.source("riscv64"), from(CONF, "binfmtctl.service"));
+    assert_eq!(machine.source("riscv64"), by_ours);
     machine.finds(
         "systemd-binfmt",
         "warning",
         "but our file",
         "systemd-binfmt",
     );
-    // The boot itself: no rule, and then the unit.
+    // What the unit calls, where the boot has left no rule.
     machine.world.write("qemu-riscv64", "-1");
-    machine.sh("binfmtctl apply").assert_exit(0);
+    machine
+        .sh("BINFMTCTL_PREFIX=/opt/binfmtctl binfmtctl apply")
+        .assert_exit(0);
     assert_eq!(machine.status("riscv64")["runs"], "emulated");
     calls("/nowhere/binfmtctl");
     assert_eq!(machine.source("riscv64"), None);

@@ -30,7 +30,7 @@ pub fn freeze(world: &World, place: &str) {
         .assert_exit(0);
 }
 
-fn lock(file: File) -> Flock<File> {
+pub fn lock(file: File) -> Flock<File> {
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     lock.map_err(|(_, errno)| errno).expect("a free lock")
 }

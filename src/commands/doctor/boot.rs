@@ -332,6 +332,11 @@ fn unmask(unit: &str, file: &Path) -> Option<String> {
 fn openrc(facts: &Facts) -> Finding {
     const ID: &str = "openrc";
     if let Some((service, file)) = &facts.boot.openrc {
+        if let (true, Some(program)) = (facts.boot.is_program_lost, &facts.boot.program) {
+            let what =
+                format!("OpenRC's service {service} would call {program}, which isn't there");
+            return Finding::warning(ID, what).seen_in(file.display().to_string());
+        }
         return Finding::ok(
             ID,
             format!("OpenRC's service {service} calls binfmtctl at boot"),

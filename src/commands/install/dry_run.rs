@@ -233,9 +233,11 @@ impl Run<'_> {
         let Some(service) = self.pending_service().filter(|_| !rules.is_empty()) else {
             return Ok(differs);
         };
-        service.require_writable()?;
-        self.context.console.note(&service.describe());
-        Ok(true)
+        let done = service.require_writable();
+        if done.is_ok() {
+            self.context.console.note(&service.describe());
+        }
+        Ok(service.judge(self.context, done)? || differs)
     }
 
     /// Whether files would go that nothing names.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Run;
+use crate::binfmt::boot::Boot;
 use crate::binfmt::boot::service::{Service, can_name};
 use crate::commands::Context;
 use crate::durable;
@@ -18,8 +19,8 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Writes it.
-    pub fn set_up(&self) -> Result<bool> {
-        self.service.set_up(&self.program)
+    pub fn set_up(&self) -> Result<()> {
+        self.service.set_up(&self.program).map(drop)
     }
 
     /// What would be written.
@@ -29,16 +30,37 @@ impl Pending {
 
     /// What was written.
     pub fn told(&self, conf: &Path) -> String {
-        format!(
-            "wrote {}, which applies {} at boot",
-            self.service.file().display(),
-            conf.display()
-        )
+        let file = self.service.file();
+        match self.service.starts() {
+            true => format!(
+                "wrote {}, which applies {} at boot",
+                file.display(),
+                conf.display()
+            ),
+            false => format!("wrote {}, which nothing starts", file.display()),
+        }
     }
 
     /// Refuses a place that can't be written to.
     pub fn require_writable(&self) -> Result<()> {
         durable::require_writable(self.service.file().parent().unwrap_or(Path::new("/")))
+    }
+
+    /// What came of writing it: a failure only where nothing else applies the
+    /// file at boot.
+    pub fn judge(&self, context: &Context, done: Result<()>) -> Result<bool> {
+        let Err(error) = done else {
+            return Ok(true);
+        };
+        if !Boot::read(Path::new("/"), &context.host.init, &context.conf).applies_files() {
+            return Err(error);
+        }
+        let conf = context.conf.display();
+        context.console.note(&format!(
+            "warning: {}; systemd-binfmt alone applies {conf} at boot",
+            error.reason()
+        ));
+        Ok(false)
     }
 }
 

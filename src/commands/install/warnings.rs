@@ -1,8 +1,11 @@
 //! What a successful install has to say all the same: what doesn't last, and
 //! what engines will misunderstand.
 
+use std::path::Path;
+
 use super::{Run, arm_is_missing};
 use crate::binfmt::Lifetime;
+use crate::binfmt::boot::{Boot, CONF};
 use crate::host::{Init, program};
 use crate::report::survey::Survey;
 use crate::report::{Document, HostReport, Owner};
@@ -27,10 +30,33 @@ impl Run<'_> {
                 note(&self.after_boot());
             }
         }
+        if let Some(settings) = self.unaware() {
+            note(&format!(
+                "warning: the service that applies {} at boot looks for the store at its usual place; write BINFMTCTL_PREFIX={} into {settings}",
+                self.context.conf.display(),
+                self.context.store.prefix().display()
+            ));
+        }
         if arm_is_missing(survey) {
             note(
                 "warning: linux/arm64 runs and linux/arm doesn't, but container engines take one for the other; `binfmtctl install arm` mends it",
             );
+        }
+    }
+
+    /// Where a service that applies the file is to be told of the store, if
+    /// that isn't where it looks.
+    fn unaware(&self) -> Option<&'static str> {
+        let context = self.context;
+        let is_elsewhere = context.conf == Path::new(CONF) && !context.has_usual_places();
+        if !is_elsewhere || !context.host.sees_boot() || self.args.no_persist {
+            return None;
+        }
+        let boot = Boot::read(Path::new("/"), &context.host.init, &context.conf);
+        boot.program?;
+        match context.host.init {
+            Init::Systemd => boot.own.starts().then_some("/etc/default/binfmtctl"),
+            _ => boot.openrc.map(|_| "/etc/conf.d/binfmtctl (with export)"),
         }
     }
 
@@ -50,13 +76,15 @@ impl Run<'_> {
             Init::Systemd => format!(
                 "warning: not all of these rules come back at boot; `binfmtctl doctor{entering}` says why"
             ),
-            Init::OpenRc => format!(
-                "warning: nothing on this host applies {conf} at boot{}; `binfmtctl install` run from /usr/local/bin sets that up",
-                program::lasting()
-                    .err()
-                    .map(|why| format!(", since {why}"))
-                    .unwrap_or_default()
-            ),
+            Init::OpenRc => {
+                let what = format!("warning: nothing on this host applies {conf} at boot");
+                match program::lasting() {
+                    Err(why) if self.context.has_usual_places() => format!(
+                        "{what}: {why}; run `binfmtctl install` from /usr/local/bin, and it sets that up"
+                    ),
+                    _ => format!("{what}; `binfmtctl doctor{entering}` says what can"),
+                }
+            }
             init => format!(
                 "warning: nothing on this host applies {conf} at boot (init system: {init}); after a reboot run `binfmtctl install{entering}` again, or have it run `binfmtctl apply`"
             ),
