@@ -1,8 +1,9 @@
 //! OpenRC, as far as files tell: whether something of this program's starts
 //! in a runlevel.
 //!
-//! OpenRC's own `binfmt` service reads binfmt.d with backslashes taken away,
-//! so it can't register a rule by magic and isn't counted.
+//! OpenRC's own `binfmt` service reads binfmt.d too, old ones with backslashes
+//! taken away, so that what comes of a rule by magic isn't certain; it isn't
+//! counted.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

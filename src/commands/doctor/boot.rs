@@ -346,7 +346,7 @@ fn openrc(facts: &Facts) -> Finding {
     let finding = Finding::warning(
         ID,
         format!(
-            "OpenRC registers nothing from {} at boot: its own binfmt service loses the backslashes",
+            "no service of OpenRC surely registers what {} says at boot: old versions of its own binfmt lose the backslashes",
             facts.conf.display()
         ),
     )
