@@ -804,6 +804,115 @@ fn the_stop_of_binfmt_support() {
     assert_eq!(machine.status("riscv64")["runs"], "no");
 }
 
+/// A machine whose namespaces can't be told from a host's, with nothing
+/// installed, and the program where packages leave room for it.
+fn bare_host() -> Option<Machine> {
+    let machine = Machine::with("riscv64")?;
+    if machine.sh("stat -c %u /").stdout.trim() != "0" {
+        skip("only root's files are root's in a user namespace");
+        return None;
+    }
+    machine
+        .sh("binfmtctl uninstall -q\nmount -t tmpfs opt /opt\nmkdir -p /usr/local/bin /run/empty\ncp \"$BINFMTCTL\" /usr/local/bin/")
+        .assert_exit(0);
+    Some(machine)
+}
+
+/// What that program does, told of no other places.
+fn as_host(machine: &Machine, line: &str) -> Output {
+    machine.sh(&format!(
+        "unset BINFMTCTL_PREFIX BINFMTCTL_USERNS\nexec sh -euc 'mount --bind /run/empty /proc/$$/ns; exec /usr/local/bin/binfmtctl {line}'"
+    ))
+}
+
+/// The files and links below /etc/systemd and /etc/init.d that are ours.
+fn service_files(machine: &Machine) -> String {
+    machine
+        .sh("find /etc/systemd /etc/init.d /etc/runlevels -name '*binfmtctl*' 2>/dev/null | sort || :")
+        .stdout
+}
+
+#[test]
+fn install_sets_up_a_unit_and_uninstall_takes_it_away() {
+    let Some(machine) = bare_host() else { return };
+    let told = as_host(&machine, "install riscv64 -n");
+    told.assert_exit(0)
+        .assert_says(&["would write", "binfmtctl.service"]);
+    assert_eq!(service_files(&machine), "");
+    as_host(&machine, "install riscv64")
+        .assert_exit(0)
+        .assert_says(&["wrote /etc/systemd/system/binfmtctl.service"]);
+    let unit = machine.read("/etc/systemd/system/binfmtctl.service");
+    assert!(
+        unit.contains("\nExecStart=/usr/local/bin/binfmtctl apply\n"),
+        "{unit}"
+    );
+    let files = service_files(&machine);
+    assert_eq!(files.lines().count(), 4, "{files}");
+    as_host(&machine, "install riscv64")
+        .assert_exit(0)
+        .assert_says(&["nothing was changed"]);
+    machine
+        .sh("ln -s /dev/null /etc/systemd/system/systemd-binfmt.service")
+        .assert_exit(0);
+    assert_eq!(machine.source("riscv64"), from(CONF, "binfmtctl.service"));
+    // What an administrator switched off stays off.
+    machine
+        .sh("rm /etc/systemd/system/*.wants/binfmtctl.service")
+        .assert_exit(0);
+    as_host(&machine, "install riscv64 s390x").assert_exit(0);
+    assert_eq!(service_files(&machine).lines().count(), 1);
+    as_host(&machine, "uninstall riscv64").assert_exit(0);
+    assert_eq!(service_files(&machine).lines().count(), 1, "s390x is left");
+    as_host(&machine, "uninstall")
+        .assert_exit(0)
+        .assert_says(&["removed /etc/systemd/system/binfmtctl.service"]);
+    assert_eq!(service_files(&machine), "");
+}
+
+#[test]
+fn a_unit_that_cant_be_written_is_missed_only_where_nothing_else_does_its_work() {
+    let Some(machine) = bare_host() else { return };
+    machine
+        .sh("mount -o remount,ro /etc/systemd/system")
+        .assert_exit(0);
+    as_host(&machine, "install riscv64")
+        .assert_exit(0)
+        .assert_says(&["Read-only", "systemd-binfmt alone"]);
+    let early = "/run/systemd/generator.early";
+    machine
+        .sh(&format!(
+            "mkdir {early}\nln -s /dev/null {early}/systemd-binfmt.service"
+        ))
+        .assert_exit(0);
+    as_host(&machine, "install riscv64 s390x")
+        .assert_exit(4)
+        .assert_says(&["/etc/systemd/system", "Read-only"]);
+}
+
+#[test]
+fn under_openrc_install_sets_up_a_script() {
+    let Some(machine) = bare_host() else { return };
+    machine.sh(OPENRC).assert_exit(0);
+    as_host(&machine, "install riscv64")
+        .assert_exit(0)
+        .assert_says(&["wrote /etc/init.d/binfmtctl"]);
+    let files = service_files(&machine);
+    assert_eq!(
+        files,
+        "/etc/init.d/binfmtctl\n/etc/runlevels/default/binfmtctl\n"
+    );
+    assert_eq!(machine.source("riscv64"), from(CONF, "binfmtctl"));
+    machine
+        .sh("rm /etc/runlevels/default/binfmtctl")
+        .assert_exit(0);
+    assert_eq!(machine.source("riscv64"), None);
+    let remedy = machine.finds("openrc", "warning", "OpenRC", "/etc/runlevels");
+    assert_eq!(remedy.as_deref(), Some("rc-update add binfmtctl default"));
+    as_host(&machine, "uninstall").assert_exit(0);
+    assert_eq!(service_files(&machine), "");
+}
+
 #[test]
 fn our_own_unit_applies_the_file_where_systemds_doesnt() {
     let Some(machine) = Machine::with("riscv64") else {
