@@ -71,7 +71,7 @@ pub fn run(context: &Context) -> Result<Reply> {
 
 fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {
     let scope = Scope {
-        reads_emulators: false,
+        thorough: false,
         ..context.scope(None)
     };
     Survey::take(scope, &request.platforms())

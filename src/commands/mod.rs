@@ -96,7 +96,7 @@ impl Context {
             store: &self.store,
             conf: &self.conf,
             manifest: manifest.into(),
-            reads_emulators: true,
+            thorough: true,
         }
     }
 

@@ -36,9 +36,10 @@ pub struct Scope<'a> {
     pub conf: &'a Path,
     /// Known releases, for whoever wants to know which one runs.
     pub manifest: Option<&'a Manifest>,
-    /// Whether the emulators that run are read, 10 to 20 MB each, to compare
-    /// their bytes. Otherwise the file that runs is told by its inode.
-    pub reads_emulators: bool,
+    /// Whether everything is looked at: all platforms and variants, and the
+    /// bytes of emulators, 10 to 20 MB each. Otherwise only what was asked for,
+    /// and what may run natively; the file that runs is told by its inode.
+    pub thorough: bool,
 }
 
 /// What was seen.
@@ -88,10 +89,14 @@ impl<'a> Survey<'a> {
                 .targets()
                 .any(|target| survey.matching(target).next().is_some())
         };
-        survey.platforms = PLATFORMS
-            .iter()
-            .filter(|p| p.engine || asked.contains(p) || has_rule(p))
-            .collect();
+        let is_looked_at = |platform: &&'static Platform| {
+            let may_matter = match scope.thorough {
+                true => platform.engine || has_rule(platform),
+                false => scope.host.may_run_natively(platform),
+            };
+            may_matter || asked.contains(platform)
+        };
+        survey.platforms = PLATFORMS.iter().filter(is_looked_at).collect();
         survey.probe();
         Ok(survey)
     }
@@ -125,7 +130,8 @@ impl<'a> Survey<'a> {
     fn probe(&mut self) {
         let targets = || self.platforms.iter().flat_map(|p| p.targets());
         let own = targets().map(|target| (target.name, Probe::of(target)));
-        let variants = self.platforms.iter().flat_map(|platform| {
+        let tried = self.platforms.iter().filter(|_| self.scope.thorough);
+        let variants = tried.flat_map(|platform| {
             let target = platform.target();
             let probe = move |variant: &'static Variant| Probe {
                 target,
@@ -347,7 +353,7 @@ impl<'a> Survey<'a> {
             .map(|platform| self.report(platform, &boot))
             .collect();
         Document {
-            supported: Some(self.supported()),
+            supported: self.scope.thorough.then(|| self.supported()),
             emulators: Some(emulators),
             host: Some(self.host_report()),
             platforms: Some(reports),

@@ -33,12 +33,12 @@ impl Survey<'_> {
     /// Whether what ran has the bytes that its path in our store stands for.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
         let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        let has_bytes = || !self.scope.reads_emulators || runner.sha256().ok() == promised;
+        let has_bytes = || !self.scope.thorough || runner.sha256().ok() == promised;
         promised.is_some() && runner.is_file(&runner.interpreter) && has_bytes()
     }
 
     pub(super) fn running(&self, runner: &Runner) -> Running {
-        if !self.scope.reads_emulators {
+        if !self.scope.thorough {
             return self.running_file(runner);
         }
         let Ok(sha256) = runner.sha256() else {
