@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     context.show()?;
     let survey = Survey::take(context.scope(&manifest), &asked)?;
     let plan = Plan::new(context, &survey, args, &asked)?;
-    let is_empty = plan.is_empty(context, &survey)?;
+    let is_empty = plan.is_empty(context, args, &survey)?;
     if args.dry_run || is_empty {
         if let Some(service) = &plan.service {
             let file = service.file();
@@ -140,8 +140,12 @@ impl Plan {
     }
 
     /// Whether there is nothing to take back: no rule, no line, no file.
-    fn is_empty(&self, context: &Context, survey: &Survey<'_>) -> Result<bool> {
-        let litter = context.store.litter(&survey.used_emulators())?;
+    fn is_empty(&self, context: &Context, args: &Uninstall, survey: &Survey<'_>) -> Result<bool> {
+        let litter = match context.store.litter(&survey.used_emulators()) {
+            // Who may only look may not see the whole store.
+            Err(error) if args.dry_run && error.status() == Status::Permission => Vec::new(),
+            litter => litter?,
+        };
         let is_kept = !self.changes_conf && self.service.is_none();
         Ok(self.entries.is_empty() && is_kept && litter.is_empty())
     }

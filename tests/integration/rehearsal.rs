@@ -305,6 +305,9 @@ fn a_store_that_an_ordinary_user_cant_see_is_not_said_to_be_wrong() {
         "{told}"
     );
     assert!(!told.stderr.contains("would replace"), "{told}");
+    let line = format!("{AS_USER} \"$BINFMTCTL\" uninstall -n");
+    let told = world.sh(&line).assert_exit(0);
+    assert!(told.stdout.contains("removed"), "{told}");
 }
 
 #[test]
