@@ -293,10 +293,14 @@ fn own(facts: &Facts) -> Option<Finding> {
                 format!("{} would call {program}, which isn't there", service::UNIT),
             )
         }
-        (Unit::Starts(_), None) => Finding::ok(
+        (Unit::Starts(_), None) => Finding::new(
             ID,
+            match facts.boot.applies_files() {
+                true => Level::Ok,
+                false => Level::Warning,
+            },
             format!(
-                "{} was changed, so what it does at boot can't be told",
+                "what {} does at boot can't be told: its file, a drop-in or /etc/default/binfmtctl isn't as binfmtctl brings it",
                 service::UNIT
             ),
         ),

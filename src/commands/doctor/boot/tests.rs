@@ -92,6 +92,13 @@ fn our_unit_is_told_of_where_it_does_or_should_do_the_work() {
         assert_eq!(told(&facts), Some((level, remedy)));
     }
     facts.boot.own = Unit::Starts(unit.clone());
+    facts.boot.program = None;
+    assert_eq!(
+        told(&facts),
+        Some((Level::Warning, None)),
+        "it may do nothing"
+    );
+    facts.boot.program = Some("/gone".to_owned());
     facts.boot.is_program_lost = true;
     assert_eq!(told(&facts), Some((Level::Warning, None)));
     facts.boot.own = Unit::Masked(unit);
