@@ -122,9 +122,12 @@ impl Written {
     }
 
     fn request(&self) -> Request {
-        let platforms = self.rules.iter().map(|(target, _)| target.platform());
-        let mut platforms: Vec<_> = platforms.collect();
-        platforms.dedup();
+        let mut platforms: Vec<&'static Platform> = Vec::new();
+        for (target, _) in &self.rules {
+            if !platforms.contains(&target.platform()) {
+                platforms.push(target.platform());
+            }
+        }
         Request::Named(platforms)
     }
 

@@ -20,10 +20,17 @@ pub fn restore(store: &Store) -> Result<()> {
     let Some(tool) = tool.filter(|_| Path::new(SELINUX).exists()) else {
         return Ok(());
     };
-    let attempt = || format!("cannot label {} with {tool}", store.prefix().display());
+    let emulators = store.list()?;
+    if emulators.is_empty() {
+        return Ok(());
+    }
+    let attempt = || {
+        let prefix = store.prefix().display();
+        format!("cannot label the emulators in {prefix} with {tool}")
+    };
     let output = Command::new(tool)
         .arg("-F")
-        .args(store.list()?)
+        .args(emulators)
         .env_clear()
         .stdin(Stdio::null())
         .output()
