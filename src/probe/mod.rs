@@ -164,8 +164,12 @@ impl Outcome {
     }
 }
 
+/// Whether a runner is an emulator that was proved when it was set up.
+pub type Proved<'a> = &'a (dyn Fn(&Runner) -> bool + Sync);
+
 /// Runs all probes, several at a time; outcomes in the order of the probes.
-pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
+/// What isn't `proved` runs them twice, see [`run`].
+pub fn run_all(probes: &[Probe], proved: Proved<'_>) -> Vec<Outcome> {
     let workers = thread::available_parallelism().map_or(2, usize::from) * 2;
     let queue = Mutex::new(probes.iter().enumerate());
     let mut outcomes: Vec<_> = thread::scope(|scope| {
@@ -174,7 +178,7 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
             // ptrace ties a process to the thread that started it: each
             // thread sees its probes through to the end.
             while let Some((i, probe)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-                done.push((i, run(*probe)));
+                done.push((i, run_unless(*probe, proved)));
             }
             done
         };
@@ -192,12 +196,17 @@ pub fn run_all(probes: &[Probe]) -> Vec<Outcome> {
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Runs one probe as the only file of an empty root.
+/// Runs one probe as the only file of an empty root, and where an emulator runs
+/// it once more, for that may be no emulator.
 pub fn run(probe: Probe) -> Outcome {
+    run_unless(probe, &|_| false)
+}
+
+fn run_unless(probe: Probe, proved: Proved<'_>) -> Outcome {
     let image = probe.image();
     let outcome = run_once(&image);
-    let is_native = outcome.runner.as_ref().is_some_and(|runner| runner.native);
-    match outcome.runs() && !is_native {
+    let is_known = |runner: &Runner| runner.native || proved(runner);
+    match outcome.runs() && !outcome.runner.as_ref().is_some_and(is_known) {
         true => Outcome {
             verdict: run_again(&image),
             ..outcome
@@ -420,7 +429,7 @@ mod tests {
             code: b"\x0f\x0b",
             ..host
         };
-        let outcomes = run_all(&[host, fails, host, fails]);
+        let outcomes = run_all(&[host, fails, host, fails], &|_| false);
         let runs: Vec<_> = outcomes.iter().map(Outcome::runs).collect();
         assert_eq!(runs, [true, false, true, false]);
     }

@@ -161,7 +161,7 @@ fn enter_root() -> Result<()> {
 fn native(names: &[String]) -> Result<Vec<String>> {
     let targets: Vec<&'static Target> = names.iter().filter_map(|name| by_name(name)).collect();
     let probes: Vec<Probe> = targets.iter().map(|target| Probe::of(target)).collect();
-    let outcomes = probe::run_all(&probes);
+    let outcomes = probe::run_all(&probes, &|_| false);
     let unfit = outcomes.iter().find_map(|outcome| match &outcome.verdict {
         Err(Failure::NotPermitted(why)) => Some(why),
         _ => outcome.no_empty_root.as_ref(),

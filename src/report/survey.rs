@@ -144,7 +144,8 @@ impl<'a> Survey<'a> {
                 .map(move |variant| (variant.name, probe(variant)))
         });
         let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
-        let ran = probes.iter().zip(probe::run_all(&probes));
+        let proved = |runner: &Runner| self.is_from_store(runner);
+        let ran = probes.iter().zip(probe::run_all(&probes, &proved));
         let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
         let outcomes: BTreeMap<_, _> = names.into_iter().zip(ran).collect();
         // Narrow rules run the usual program and miss others.
@@ -174,7 +175,7 @@ impl<'a> Survey<'a> {
         self.missed = targets
             .into_iter()
             .zip(&probes)
-            .zip(probe::run_all(&probes))
+            .zip(probe::run_all(&probes, &proved))
             .filter(|(_, outcome)| !outcome.runs())
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();

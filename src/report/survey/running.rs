@@ -30,11 +30,18 @@ impl Running {
 }
 
 impl Survey<'_> {
+    /// Whether what ran is, right now, the file at its path in our store, where
+    /// only an emulator comes that was proved.
+    pub(super) fn is_from_store(&self, runner: &Runner) -> bool {
+        let promised = self.scope.store.digest_of_path(&runner.interpreter);
+        promised.is_some() && runner.is_file(&runner.interpreter)
+    }
+
     /// Whether what ran has the bytes that its path in our store stands for.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
-        let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        let has_bytes = || !self.scope.thorough || runner.sha256().ok() == promised;
-        promised.is_some() && runner.is_file(&runner.interpreter) && has_bytes()
+        let promised = || self.scope.store.digest_of_path(&runner.interpreter);
+        let has_bytes = || !self.scope.thorough || runner.sha256().ok() == promised();
+        self.is_from_store(runner) && has_bytes()
     }
 
     pub(super) fn running(&self, runner: &Runner) -> Running {
