@@ -7,6 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -26,6 +27,7 @@ const SUFFIX: &str = ".tmp";
 pub struct Staged {
     file: NamedTempFile,
     to: PathBuf,
+    date: Option<SystemTime>,
 }
 
 impl Staged {
@@ -41,7 +43,16 @@ impl Staged {
         Ok(Self {
             file,
             to: to.to_owned(),
+            date: None,
         })
+    }
+
+    /// Lets it say that it was written then.
+    pub fn dated(self, date: SystemTime) -> Self {
+        Self {
+            date: Some(date),
+            ..self
+        }
     }
 
     /// Claims room for `size` bytes: better none before a download than after.
@@ -74,6 +85,7 @@ impl Staged {
         let attempt = || format!("cannot write {}", self.to.display());
         let file = self.file.as_file();
         file.set_permissions(Permissions::from_mode(mode))
+            .and_then(|()| self.date.map_or(Ok(()), |date| file.set_modified(date)))
             .and_then(|()| file.sync_all())
             .attempt(attempt)?;
         let attempt = format!("cannot write {}", self.to.display());

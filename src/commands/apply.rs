@@ -3,8 +3,8 @@
 //!
 //! The conf file says what is wanted, and the store has the emulators. Nothing
 //! is fetched, and where the kernel has it all already, nothing is written, and
-//! no emulator read: the file that runs is the one in the store, by its inode.
-//! What is registered anew is compared with its digest first.
+//! no emulator read to which nobody has written. What is registered anew is
+//! compared with its digest first.
 //! What can't be done for one line doesn't keep the others from being done.
 
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub fn run(context: &Context) -> Result<Reply> {
 
 fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {
     let scope = Scope {
-        thorough: false,
+        everything: false,
         ..context.scope(None)
     };
     Survey::take(scope, &request.platforms())

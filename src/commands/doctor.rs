@@ -20,7 +20,7 @@ use crate::cli::DoctorArgs;
 use crate::error::{Error, Result, Status};
 use crate::platform::{PLATFORMS, Platform, Target};
 use crate::rehearsal;
-use crate::report::survey::Survey;
+use crate::report::survey::{Scope, Survey};
 use crate::report::{Document, Finding, Level};
 
 /// Looks at everything, and changes nothing.
@@ -28,7 +28,11 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let mut before = instance::Before::read(&context.mount, &context.host);
     before.hidden = context.show().err().map(|error| error.reason());
-    let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &[])?;
+    let scope = Scope {
+        rereads: true,
+        ..context.scope(&manifest)
+    };
+    let (survey, unusable) = Survey::take_anyway(scope, &[])?;
     let ctl = Ctl::new(context, &survey);
     let rules = rules::Facts::read(context, &survey, native_platforms(), &ctl);
     let boot = boot::Facts::read(context, &manifest, &survey, unusable.as_ref(), &ctl);

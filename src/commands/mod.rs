@@ -96,7 +96,8 @@ impl Context {
             store: &self.store,
             conf: &self.conf,
             manifest: manifest.into(),
-            thorough: true,
+            everything: true,
+            rereads: false,
         }
     }
 

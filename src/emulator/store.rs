@@ -5,10 +5,11 @@
 //! `bin` because SELinux labels such paths for execution. A file is compared
 //! with its digest before it is named, and again before it is registered.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -157,7 +158,7 @@ impl Store {
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
         let staged = Staged::create(&self.path(sha256, binary))?;
         staged.reserve(size)?;
-        Ok(staged)
+        Ok(staged.dated(stamp(sha256)))
     }
 
     /// Takes the lock, making the store's directory if need be.
@@ -241,6 +242,20 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The time at which a stored file says that it was written. Who writes to it
+/// later, or puts another in its place, gives it another time.
+fn stamp(sha256: &Digest) -> SystemTime {
+    let [a, b, c, d, ..] = sha256.bytes();
+    let fraction = u32::from_be_bytes([*a, *b, *c, *d]) % 1_000_000_000;
+    UNIX_EPOCH + Duration::new(1, fraction)
+}
+
+/// Whether nobody has written to a file since it was stored under this digest,
+/// as far as its time tells. (Its bytes were read and compared before that.)
+pub fn is_untouched(file: &Metadata, sha256: &Digest) -> bool {
+    file.modified().is_ok_and(|time| time == stamp(sha256))
 }
 
 /// The digest of an executable file's bytes; `None` where there is no such file.
@@ -336,6 +351,20 @@ mod tests {
         assert!(!store.is_sound(&path).unwrap());
         std::os::unix::fs::symlink("/bin/sh", &path).unwrap();
         assert!(store.is_sound(&path).is_err());
+    }
+
+    #[test]
+    fn a_file_is_untouched_until_somebody_writes_to_it_or_puts_another_there() {
+        let (_dir, store) = store();
+        let digest = Digest::of(b"one");
+        let path = put(&store, b"one");
+        let is_untouched = || super::is_untouched(&fs::metadata(&path).unwrap(), &digest);
+        assert!(is_untouched());
+        fs::write(&path, b"one").unwrap();
+        assert!(!is_untouched());
+        let other = put(&store, b"two");
+        fs::rename(other, &path).unwrap();
+        assert!(!is_untouched(), "a stored one, of another digest");
     }
 
     #[test]

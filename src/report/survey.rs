@@ -36,10 +36,12 @@ pub struct Scope<'a> {
     pub conf: &'a Path,
     /// Known releases, for whoever wants to know which one runs.
     pub manifest: Option<&'a Manifest>,
-    /// Whether everything is looked at: all platforms and variants, and the
-    /// bytes of emulators, 10 to 20 MB each. Otherwise only what was asked for,
-    /// and what may run natively; the file that runs is told by its inode.
-    pub thorough: bool,
+    /// Whether all platforms and variants are looked at. Otherwise only what was
+    /// asked for, and what may run natively.
+    pub everything: bool,
+    /// Whether emulators are read, 10 to 20 MB each, to which nobody has written
+    /// since they were stored.
+    pub rereads: bool,
 }
 
 /// What was seen.
@@ -90,7 +92,7 @@ impl<'a> Survey<'a> {
                 .any(|target| survey.matching(target).next().is_some())
         };
         let is_looked_at = |platform: &&'static Platform| {
-            let may_matter = match scope.thorough {
+            let may_matter = match scope.everything {
                 true => platform.engine || has_rule(platform),
                 false => scope.host.may_run_natively(platform),
             };
@@ -130,7 +132,7 @@ impl<'a> Survey<'a> {
     fn probe(&mut self) {
         let targets = || self.platforms.iter().flat_map(|p| p.targets());
         let own = targets().map(|target| (target.name, Probe::of(target)));
-        let tried = self.platforms.iter().filter(|_| self.scope.thorough);
+        let tried = self.platforms.iter().filter(|_| self.scope.everything);
         let variants = tried.flat_map(|platform| {
             let target = platform.target();
             let probe = move |variant: &'static Variant| Probe {
@@ -354,7 +356,7 @@ impl<'a> Survey<'a> {
             .map(|platform| self.report(platform, &boot))
             .collect();
         Document {
-            supported: self.scope.thorough.then(|| self.supported()),
+            supported: self.scope.everything.then(|| self.supported()),
             emulators: Some(emulators),
             host: Some(self.host_report()),
             platforms: Some(reports),

@@ -1,5 +1,7 @@
 //! Twice is the same as once, and a new version comes without a gap.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
 
@@ -76,6 +78,37 @@ fn a_damaged_emulator_is_replaced() {
     world.install("riscv64");
     assert_eq!(text(&world.status("riscv64")["pinned"]), "match");
     world.ctl("manifest verify").assert_exit(0);
+}
+
+#[test]
+fn an_emulator_that_was_written_to_is_read_again_and_by_doctor_always() {
+    let Some(world) = World::new() else { return };
+    world.install("riscv64");
+    let emulator = world.stored().remove(0);
+    let stored = std::fs::metadata(&emulator).unwrap().modified().unwrap();
+    let pinned = world.status("riscv64");
+    // As a boot does that comes after somebody has written to the file.
+    world.write("qemu-riscv64", "-1");
+    let file = File::options().write(true).open(&emulator).unwrap();
+    // Where nothing looks: it still runs.
+    file.write_all_at(b"x", 12).unwrap();
+    drop(file);
+    world.register(
+        world
+            .conf()
+            .lines()
+            .find(|line| line.starts_with(":qemu-riscv64:"))
+            .unwrap(),
+    );
+    let status = world.status("riscv64");
+    assert_eq!(text(&status["pinned"]), "stale");
+    assert_ne!(status["sha256"], pinned["sha256"]);
+    // Who hides it is found out where all is read.
+    File::open(&emulator).unwrap().set_modified(stored).unwrap();
+    assert_eq!(world.status("riscv64")["sha256"], pinned["sha256"]);
+    let findings = world.ctl("doctor --json").assert_exit(1).stdout;
+    assert!(findings.contains("\"stale\""), "{findings}");
+    world.ctl("manifest verify").assert_exit(7);
 }
 
 /// Runs a riscv64 program without pause while `change` works; how often.

@@ -7,6 +7,8 @@ use std::path::Path;
 use super::Survey;
 use crate::digest::Digest;
 use crate::emulator::elf;
+use crate::emulator::manifest::Release;
+use crate::emulator::store::is_untouched;
 use crate::probe::Runner;
 use crate::report::{BytesReport, Compared, Pinned};
 
@@ -39,16 +41,29 @@ impl Survey<'_> {
 
     /// Whether what ran has the bytes that its path in our store stands for.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
-        let promised = || self.scope.store.digest_of_path(&runner.interpreter);
-        let has_bytes = || !self.scope.thorough || runner.sha256().ok() == promised();
-        self.is_from_store(runner) && has_bytes()
+        let promised = self.scope.store.digest_of_path(&runner.interpreter);
+        self.is_from_store(runner) && self.digest(runner) == promised
+    }
+
+    /// The digest of the bytes that ran. Where nobody has written to the file
+    /// since it was stored, that is the one that it was stored under.
+    fn digest(&self, runner: &Runner) -> Option<Digest> {
+        let stored = match self.scope.rereads || !self.is_from_store(runner) {
+            true => None,
+            false => self.scope.store.digest_of_path(&runner.interpreter),
+        };
+        stored
+            .filter(|digest| {
+                runner
+                    .exe
+                    .metadata()
+                    .is_ok_and(|file| is_untouched(&file, digest))
+            })
+            .or_else(|| runner.sha256().ok())
     }
 
     pub(super) fn running(&self, runner: &Runner) -> Running {
-        if !self.scope.thorough {
-            return self.running_file(runner);
-        }
-        let Ok(sha256) = runner.sha256() else {
+        let Some(sha256) = self.digest(runner) else {
             return Running::unknown();
         };
         let path = &runner.interpreter;
@@ -69,10 +84,7 @@ impl Survey<'_> {
             manifest: known.map(|release| release.qemu.clone()),
         };
         Running {
-            // What it says of itself; a manifest may call it anything.
-            qemu: (runner.bytes(u64::MAX).ok())
-                .and_then(|bytes| elf::version(&bytes))
-                .or_else(|| bytes.manifest.clone()),
+            qemu: self.version(runner, known),
             sha256: Some(sha256),
             pinned: match (bytes.file, bytes.store) {
                 (_, Some(Compared::Other)) => Pinned::Stale,
@@ -84,16 +96,14 @@ impl Survey<'_> {
         }
     }
 
-    /// The same by the file alone.
-    fn running_file(&self, runner: &Runner) -> Running {
-        let pinned = match runner.is_file(&runner.interpreter) {
-            true => Pinned::Match,
-            false if self.scope.host.sees_boot() => Pinned::Stale,
-            false => Pinned::Unknown,
-        };
-        Running {
-            pinned,
-            ..Running::unknown()
+    /// What QEMU it is, by the manifest, or else by what it says of itself.
+    fn version(&self, runner: &Runner, known: Option<&Release>) -> Option<String> {
+        let said = || elf::version(&runner.bytes(u64::MAX).ok()?);
+        let listed = || known.map(|release| release.qemu.clone());
+        match (self.scope.rereads, self.scope.everything) {
+            (true, _) => said().or_else(listed),
+            (false, true) => listed().or_else(said),
+            (false, false) => listed(),
         }
     }
 }
