@@ -5,6 +5,7 @@
 //! message. What ran is told by the kernel: the process is stopped at its
 //! exec, when /proc/PID/exe is the emulator that the kernel has pinned.
 
+mod child;
 pub mod elf;
 mod sys;
 
@@ -18,10 +19,12 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use child::{End, Loaded};
 pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use sys::{End, Loaded, Ran, Unprepared};
+use nix::unistd::Pid;
+use sys::{Ran, Unprepared};
 pub use sys::{forget_variables, pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
@@ -338,18 +341,19 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
                 .hint("is its file system mounted noexec? choose another place with --prefix")
         })?;
     let deadline = Instant::now() + LIMIT;
-    let mut pause = Duration::from_micros(200);
     let status: ExitStatus = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => thread::sleep(pause),
+            Ok(None) if !left.is_zero() => {
+                child::await_end(Pid::from_raw(child.id() as libc::pid_t), left);
+            }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(failed().because(format!("it took more than {} s", LIMIT.as_secs())));
             }
         }
-        pause = (pause * 2).min(Duration::from_millis(5));
     };
     match status.code().map(exited) {
         Some(Ok(())) => Ok(()),

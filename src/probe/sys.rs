@@ -14,35 +14,16 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 use std::ptr;
 use std::time::{Duration, Instant};
 
 use nix::libc::{self, c_int};
-use nix::sys::ptrace;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::child::{Child, End, Loaded};
 use crate::error::{Error, Status};
-
-/// How a probe's process ended.
-#[derive(Debug)]
-pub enum End {
-    /// It exited by itself, with this status.
-    Exited(i32),
-    /// A signal ended it.
-    Signalled(Signal),
-    /// It was still running at the time limit, and was killed.
-    TimedOut,
-    /// The exec failed, with this error.
-    NotExecuted(io::Error),
-    /// Nothing was executed; why.
-    NotPrepared(Unprepared),
-}
 
 /// Why a probe didn't get what it needs.
 #[derive(Debug)]
@@ -62,15 +43,6 @@ pub struct Ran {
     pub loaded: Option<Loaded>,
     /// Why it ran in the caller's root and not in an empty one, if it did.
     pub no_empty_root: Option<Unprepared>,
-}
-
-/// What the kernel had loaded when the exec was done.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The program that runs: an emulator, or the probe itself.
-    pub exe: File,
-    /// `argv[0]`, which for an emulator is its path as registered.
-    pub argv0: PathBuf,
 }
 
 /// The steps between fork and exec, in their order. The child reports the one
@@ -130,8 +102,7 @@ pub fn run(image: &[u8], arguments: usize, limit: Duration) -> io::Result<Ran> {
         pid => Pid::from_raw(pid),
     };
     drop(report_in);
-    let child = Child { pid, reaped: false };
-    let (end, loaded) = child.watch(deadline)?;
+    let (end, loaded) = Child::new(pid).watch(deadline)?;
 
     let mut bytes = Vec::new();
     report.read_to_end(&mut bytes)?;
@@ -153,79 +124,6 @@ pub fn run(image: &[u8], arguments: usize, limit: Duration) -> io::Result<Ran> {
         }
     }
     Ok(ran)
-}
-
-/// A process of ours that is killed and waited for, whatever happens.
-struct Child {
-    pid: Pid,
-    reaped: bool,
-}
-
-impl Child {
-    fn watch(mut self, deadline: Instant) -> io::Result<(End, Option<Loaded>)> {
-        let mut loaded = None;
-        loop {
-            match self.wait(deadline)? {
-                None => return Ok((End::TimedOut, loaded)),
-                Some(WaitStatus::Exited(_, status)) => return Ok((End::Exited(status), loaded)),
-                Some(WaitStatus::Signaled(_, signal, _)) => {
-                    return Ok((End::Signalled(signal), loaded));
-                }
-                // The stop after the exec: the last interpreter is loaded.
-                Some(WaitStatus::Stopped(_, Signal::SIGTRAP)) if loaded.is_none() => {
-                    loaded = self.loaded();
-                    ptrace::detach(self.pid, None)?;
-                }
-                Some(WaitStatus::Stopped(_, signal)) => ptrace::detach(self.pid, signal)?,
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// The next change of state, `None` at the deadline. Polling, because a
-    /// ptrace stop can be waited for with a time limit in no other way that
-    /// doesn't change the process's signals.
-    fn wait(&mut self, deadline: Instant) -> io::Result<Option<WaitStatus>> {
-        let mut pause = Duration::from_micros(50);
-        loop {
-            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
-                WaitStatus::StillAlive if Instant::now() >= deadline => return Ok(None),
-                WaitStatus::StillAlive => std::thread::sleep(pause),
-                status => {
-                    self.reaped =
-                        matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
-                    return Ok(Some(status));
-                }
-            }
-            pause = (pause * 2).min(Duration::from_millis(1));
-        }
-    }
-
-    fn loaded(&self) -> Option<Loaded> {
-        // Another PID namespace's /proc has another process of that number.
-        let own = fs::read_link("/proc/self").ok()?;
-        if own.to_str() != Some(&std::process::id().to_string()) {
-            return None;
-        }
-        let proc = |file: &str| format!("/proc/{}/{file}", self.pid);
-        let mut cmdline = fs::read(proc("cmdline")).ok()?;
-        cmdline.truncate(cmdline.iter().position(|byte| *byte == 0)?);
-        Some(Loaded {
-            exe: File::open(proc("exe")).ok()?,
-            argv0: PathBuf::from(std::ffi::OsString::from_vec(cmdline)),
-        })
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if !self.reaped {
-            // Nothing can be done about a failure, and none is possible: it is
-            // our own child, and it hasn't been waited for.
-            let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
-        }
-    }
 }
 
 /// Everything that the child needs, made before the fork.
