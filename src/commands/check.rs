@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Reply> {
 
 fn runs(survey: &Survey<'_>, one: &Exact) -> bool {
     match one.variant {
-        Some(variant) => survey.runs(one.platform) && survey.runs_variant(variant),
+        Some(variant) => survey.runs(one.platform) && survey.runs_variant(one.platform, variant),
         None => survey.runs(one.platform),
     }
 }

@@ -86,7 +86,8 @@ pub struct Platform {
     pub engine: bool,
     /// Further names that people type.
     pub aliases: &'static [&'static str],
-    /// Finer platforms that have to be measured one by one.
+    /// Finer platforms that have to be measured. A version with a higher number
+    /// includes those with lower ones.
     pub variants: &'static [Variant],
 }
 
@@ -103,6 +104,11 @@ impl Platform {
     pub fn target(&self) -> &'static Target {
         // Every platform has such a row; a test holds the tables together.
         self.targets().next().unwrap_or(&TARGETS[0])
+    }
+
+    /// The finer platform that includes the others.
+    pub fn highest_variant(&self) -> Option<&'static Variant> {
+        self.variants.iter().max_by_key(|variant| variant.name)
     }
 
     /// The file name of its emulator, `qemu-aarch64`.
@@ -128,6 +134,14 @@ pub struct Variant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_highest_version_is_the_one_with_the_highest_number() {
+        for (emulator, highest) in [("arm", "linux/arm/v7"), ("x86_64", "linux/amd64/v4")] {
+            let platform = Platform::by_emulator(emulator).unwrap();
+            assert_eq!(platform.highest_variant().unwrap().name, highest);
+        }
+    }
 
     #[test]
     fn every_target_has_a_platform_and_every_platform_a_target_of_its_name() {

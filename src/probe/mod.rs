@@ -29,7 +29,7 @@ pub use sys::{forget_variables, pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
-use crate::platform::{PROBE_ARGUMENTS, PROBE_BASE, PROBE_STATUS, Target};
+use crate::platform::{PROBE_ARGUMENTS, PROBE_BASE, PROBE_STATUS, Platform, Target, Variant};
 
 /// How long one probe may take. The slowest emulators need a few milliseconds.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -53,6 +53,14 @@ impl Probe {
             target,
             code: target.exit_argc,
             shape: Shape::Usual,
+        }
+    }
+
+    /// The probe of a finer platform.
+    pub fn of_variant(platform: &Platform, variant: &Variant) -> Self {
+        Self {
+            code: variant.exit_argc,
+            ..Self::of(platform.target())
         }
     }
 
@@ -394,7 +402,6 @@ pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
 mod tests {
     use super::*;
     use crate::host::Host;
-    use crate::platform::Platform;
 
     #[test]
     fn the_hosts_own_platform_runs_natively() {

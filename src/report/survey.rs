@@ -132,24 +132,22 @@ impl<'a> Survey<'a> {
     fn probe(&mut self) {
         let targets = || self.platforms.iter().flat_map(|p| p.targets());
         let own = targets().map(|target| (target.name, Probe::of(target)));
+        // What a higher version runs includes what lower ones do.
         let tried = self.platforms.iter().filter(|_| self.scope.everything);
-        let variants = tried.flat_map(|platform| {
-            let target = platform.target();
-            let probe = move |variant: &'static Variant| Probe {
-                target,
-                code: variant.exit_argc,
-                shape: Shape::Usual,
-            };
-            platform
-                .variants
-                .iter()
-                .map(move |variant| (variant.name, probe(variant)))
-        });
-        let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
-        let proved = |runner: &Runner| self.is_from_store(runner);
-        let ran = probes.iter().zip(probe::run_all(&probes, &proved));
-        let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
-        let outcomes: BTreeMap<_, _> = names.into_iter().zip(ran).collect();
+        let (highest, lower): (Vec<_>, Vec<_>) = tried
+            .flat_map(|platform| platform.variants.iter().map(move |v| (platform, v)))
+            .partition(|(platform, variant)| platform.highest_variant() == Some(*variant));
+        let probe_of = |(platform, variant): (&&Platform, &'static Variant)| {
+            (variant.name, Probe::of_variant(platform, variant))
+        };
+        let mut outcomes = self.run_all(own.chain(highest.into_iter().map(probe_of)));
+        let is_open = |(platform, _): &(&&Platform, &Variant)| {
+            let runs = |name| outcomes.get(name).is_some_and(Outcome::runs);
+            let highest = platform.highest_variant();
+            runs(platform.target().name) && !highest.is_some_and(|highest| runs(highest.name))
+        };
+        let open: Vec<_> = lower.into_iter().filter(is_open).map(probe_of).collect();
+        outcomes.extend(self.run_all(open.into_iter()));
         // Narrow rules run the usual program and miss others.
         let (targets, probes): (Vec<_>, Vec<_>) = targets()
             .filter(|target| outcomes.get(target.name).is_some_and(Outcome::runs))
@@ -174,6 +172,7 @@ impl<'a> Survey<'a> {
                     .is_none_or(|usual| first(probe).is_none_or(|other| other.name != usual.name))
             })
             .unzip();
+        let proved = |runner: &Runner| self.is_from_store(runner);
         self.missed = targets
             .into_iter()
             .zip(&probes)
@@ -182,6 +181,18 @@ impl<'a> Survey<'a> {
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();
         self.outcomes = outcomes;
+    }
+
+    /// Runs named probes, and says what is certain of them.
+    fn run_all(
+        &self,
+        probes: impl Iterator<Item = (&'static str, Probe)>,
+    ) -> BTreeMap<&'static str, Outcome> {
+        let (names, probes): (Vec<_>, Vec<_>) = probes.unzip();
+        let proved = |runner: &Runner| self.is_from_store(runner);
+        let ran = probes.iter().zip(probe::run_all(&probes, &proved));
+        let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
+        names.into_iter().zip(ran).collect()
     }
 
     /// What ran in this process's own root, because no empty one could be
@@ -420,16 +431,17 @@ impl<'a> Survey<'a> {
         self.outcome(target).is_some_and(Outcome::runs) && !self.missed.contains_key(target.name)
     }
 
-    /// Whether a finer platform runs.
-    pub fn runs_variant(&self, variant: &Variant) -> bool {
-        self.outcomes.get(variant.name).is_some_and(Outcome::runs)
+    /// Whether a finer platform runs: it did, or a higher version did.
+    pub fn runs_variant(&self, platform: &Platform, variant: &Variant) -> bool {
+        let mut enough = platform.variants.iter().filter(|v| v.name >= variant.name);
+        enough.any(|variant| self.outcomes.get(variant.name).is_some_and(Outcome::runs))
     }
 
     fn running_variants(&self, platform: &Platform) -> Vec<&'static str> {
         platform
             .variants
             .iter()
-            .filter(|variant| self.runs_variant(variant))
+            .filter(|variant| self.runs_variant(platform, variant))
             .map(|variant| variant.name)
             .collect()
     }
