@@ -63,7 +63,7 @@ def draw(result: dict, rows: list[Row]) -> str:
     other = next((row.theirs.median for row in rows if row.number == 4 and row.measure == "wall" and row.theirs), None)
     return plot([(step["count"], step["wall"].median) for step in steps],
                 [(step["wall"].low, step["wall"].high) for step in steps],
-                other and ("curl + dpkg-deb -x + sync -f + systemd-binfmt: all of the package", other))
+                None if other is None else ("curl + dpkg-deb -x + sync -f + systemd-binfmt: the whole package", other))
 
 
 def write(options: argparse.Namespace, result: dict, rows: list[Row]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from measure import Stat, cpus, peak, repeat, walls
 from rows import Bench, true_times
+from world import World
 
 TARGETS = (1, 2, 4, 8, 16, 33)
 FOREIGN = (0, 100, 1000)
@@ -35,7 +36,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Growth:
-    """Both tables; the last count of `targets` is all that there are."""
+    """Both tables; the last line of `targets` is of all that there are."""
 
     targets: list[Install]
     status: list[Status]
@@ -45,22 +46,26 @@ def growth(bench: Bench) -> Growth:
     return Growth([install(bench, count) for count in TARGETS], foreign(bench))
 
 
-def names(bench: Bench, count: int) -> list[str]:
-    """The first so many emulators, of those that this host needs; or all."""
-    world = bench.world
-    needed = [emulator.target for emulator in world.emulators if world.line(emulator.target).exists()]
-    return needed[:count] if count <= len(needed) else ["all-targets"]
+def needed(world: World) -> list[str]:
+    """The emulators of what this host can't run itself."""
+    return [emulator.target for emulator in world.emulators if world.line(emulator.target).exists()]
+
+
+def names(world: World, count: int) -> list[str]:
+    """The first so many of these; or all."""
+    found = needed(world)
+    return found[:count] if count <= len(found) else ["all-targets"]
 
 
 def install(bench: Bench, count: int) -> Install:
     world = bench.world
-    words = bench.install(*names(bench, count))
+    words = bench.install(*names(world, count))
     bench.mirror.counted()
     samples = repeat(3 if bench.plan.large > 1 else 1, world.ours(*words), world.reset)
     sent = bench.mirror.counted()["total"] // len(samples)
-    done = world.rules()
     world.reset()
-    return Install(done, sent, walls(samples), cpus(samples), peak([world.tools.binary, *words], world.env))
+    return Install(min(count, len(needed(world))), sent, walls(samples), cpus(samples),
+                   peak([world.tools.binary, *words], world.env))
 
 
 def foreign(bench: Bench) -> list[Status]:

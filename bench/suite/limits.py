@@ -6,8 +6,9 @@ import lzma
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
-from measure import Action, Stat, cpus, repeat, run, walls
+from measure import Action, Sample, Stat, cpus, repeat, run, walls
 from rows import Bench, true_times
 from world import World
 
@@ -33,6 +34,10 @@ def limits(bench: Bench) -> list[Limit]:
     members = sorted({block for target in bench.targets for block in blocks_of(world, target)})
     several = world.work / "several.xz"
     several.write_bytes(b"".join(single_block(world, index) for index in members))
+    whole = world.work / "whole.xz"
+    whole.write_bytes(b"".join(single_block(world, index) for index in range(len(world.blocks))))
+    sizes = {emulator.target: emulator.size for emulator in world.emulators}
+    written = sum(sizes[target] for target in bench.targets)
     copy = world.work / "copy"
     bench.installed()
 
@@ -53,7 +58,18 @@ def limits(bench: Bench) -> list[Limit]:
               lambda: run(["dd", f"if={emulator}", f"of={copy}", "bs=1M", "conv=fsync"], world.env), large),
         limit(f"decoding the {len(members)} blocks of the engine set, one after the other", "xz -dc",
               lambda: run(["xz", "-dc", several], world.env), large),
+        limit(f"writing {written} bytes, as many as the engine set has", "dd conv=fsync, zeros",
+              lambda: zeros(world, copy, written), large),
+        limit(f"decoding all {len(world.blocks)} blocks, one after the other", "xz -dc",
+              lambda: run(["xz", "-dc", whole], world.env), large),
+        limit(f"writing {sum(sizes.values())} bytes, as many as all emulators have", "dd conv=fsync, zeros",
+              lambda: zeros(world, copy, sum(sizes.values())), large),
     ]
+
+
+def zeros(world: World, to: Path, size: int) -> Sample:
+    return run(["dd", "if=/dev/zero", f"of={to}", "bs=1M", "iflag=count_bytes", f"count={size}", "conv=fsync"],
+               world.env)
 
 
 def blocks_of(world: World, target: str) -> tuple[int, ...]:

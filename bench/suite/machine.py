@@ -30,7 +30,7 @@ def machine(world: World) -> dict[str, object]:
         "virtualization": first_line("systemd-detect-virt"),
         "kernel": platform.release(),
         "system": f"{field('/etc/os-release', 'PRETTY_NAME')}, {Path('/etc/debian_version').read_text().strip()}",
-        "file_system": first_line("findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", str(world.work)),
+        "file_system": " ".join(first_line("findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", str(world.work)).split()),
     }
 
 
@@ -43,7 +43,7 @@ def versions(world: World) -> dict[str, str]:
         "binfmtctl": first_line(str(tools.binary), "--version"),
         "binfmtctl's sha256": first_line("sha256sum", str(tools.binary)).split()[0],
         "package": f"{world.release['file']}, {world.release['size']} bytes",
-        "curl": first_line("curl", "--version"),
+        "curl": " ".join(first_line("curl", "--version").split()[:2]),
         "dpkg": first_line("dpkg-deb", "--version"),
         "tar": first_line("tar", "--version"),
         "xz": first_line("xz", "--version"),

@@ -111,7 +111,7 @@ def cpus(samples: Sequence[Sample]) -> Stat:
 def output(*command: str | os.PathLike[str], env: dict[str, str] | None = None) -> str:
     """What a command says on stdout; of one that fails, an error."""
     done = subprocess.run([os.fspath(word) for word in command], env=env, text=True, check=False,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                          stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -11,7 +11,8 @@ from pathlib import Path
 from measure import run
 from world import MOUNT, World
 
-CALLS = "trace=%file,write,pwrite64,writev,pwritev,ftruncate,fallocate,copy_file_range,sendfile,splice,fchmod,fchown,fsetxattr"
+CALLS = ("trace=%file,write,pwrite64,writev,pwritev,ftruncate,fallocate,"
+         "copy_file_range,sendfile,splice,fchmod,fchown,fsetxattr")
 OPENS = re.compile(r"\b(open|openat|openat2|creat)\(")
 WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_TMPFILE|\bcreat\(")
 CHANGES = re.compile(r"\b(write|pwrite64|writev|pwritev|ftruncate|truncate|fallocate|copy_file_range|sendfile|splice|"

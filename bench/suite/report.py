@@ -1,6 +1,8 @@
 """The result for people: tables in Markdown, and a plot."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from measure import Stat
 from row import Row
 
@@ -25,7 +27,7 @@ def stat(value: Stat | None, unit: str) -> str:
     return text
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
@@ -33,7 +35,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     target = "-"
     if row.target is not None:
-        relative = row.theirs is not None or row.ours is None and row.unit == "s"
+        relative = row.theirs is not None or (row.ours is None and row.unit == "s")
         target = f"{row.target:g}" if relative else number(row.target, row.unit)
     ratio = "-" if row.ratio is None else f"{row.ratio:.3f}" if row.ratio < 0.1 else f"{row.ratio:.2f}"
     return (row.what, row.against or "-", row.measure, stat(row.ours, row.unit), stat(row.theirs, row.unit),

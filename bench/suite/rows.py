@@ -4,9 +4,9 @@ do today. A target is what was set, whatever comes out.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import quiet
 from measure import CommandFailed, Sample, Stat, cpus, duel, output, peak, repeat, run, walls
@@ -62,7 +62,7 @@ def fetched(bench: Bench) -> list[Row]:
     sent = bench.mirror.counted()
     rows = [Row(1, "`install arm64`: bytes over HTTP", "the whole package", "bytes", "bytes",
                 exactly(sent["total"]), exactly(size), 0.10,
-                f"{sent['requests']} requests; headers count")]
+                f"requests: {sent['requests']}; headers count")]
     most, worst, requests = 0, "", 0
     to = world.work / "extracted"
     for emulator in world.emulators if bench.plan.worst else world.emulators[:3]:
@@ -74,7 +74,7 @@ def fetched(bench: Bench) -> list[Row]:
             most, worst, requests = sent["total"], emulator.target, sent["requests"]
     count = len(world.emulators) if bench.plan.worst else 3
     rows.append(Row(1, f"the worst of {count} emulators: bytes over HTTP", "the whole package", "bytes", "bytes",
-                    exactly(most), exactly(size), 0.13, f"{worst}, {requests} requests"))
+                    exactly(most), exactly(size), 0.13, f"{worst}; requests: {requests}"))
     return rows
 
 
@@ -133,12 +133,13 @@ def again(bench: Bench) -> list[Row]:
 def status(bench: Bench) -> list[Row]:
     world, what = bench.world, "`status` of the engine set"
     against = "status of tonistiigi/binfmt, of its ten"
-    if world.tools.binfmt is None:
+    binfmt = world.tools.binfmt
+    if binfmt is None:
         return [Row(6, what, against, "wall", "s", target=0.5, missing="not measured: give --binfmt PATH")]
     bench.installed()
     ours, theirs = duel(bench.plan.starts, world.ours("status"),
-                        lambda: run([world.tools.binfmt], world.env), lambda: None)
-    note = "by the same rules; it says " + " ".join(output(world.tools.binfmt, env=world.env).split())
+                        lambda: run([binfmt], world.env), lambda: None)
+    note = "by the same rules; it says " + " ".join(output(binfmt, env=world.env).split())
     return [Row(6, what, against, "wall", "s", walls(ours), walls(theirs), 0.5, note),
             Row(6, what, against, "cpu", "s", cpus(ours), cpus(theirs))]
 
@@ -149,7 +150,8 @@ def check(bench: Bench) -> list[Row]:
     ours, theirs = duel(bench.plan.starts, world.ours("check", "linux/arm64"),
                         world.foreign_true(), lambda: None)
     what, against = "`check linux/arm64`", "one exec of an arm64 `true`"
-    return [Row(7, what, against, "wall", "s", walls(ours), walls(theirs), 2.5, "its `true` is Debian's static busybox"),
+    return [Row(7, what, against, "wall", "s", walls(ours), walls(theirs), 2.5,
+                "its `true` is Debian's static busybox"),
             Row(7, what, against, "cpu", "s", cpus(ours), cpus(theirs))]
 
 
@@ -166,7 +168,8 @@ def memory(bench: Bench) -> list[Row]:
         for _ in range(3 if bench.plan.large > 1 else 1):
             world.reset()
             values.append(peak([world.tools.binary, *bench.install("all-targets"), *words], world.env))
-        rows.append(Row(8, what, "", "RSS of the largest process", "bytes", Stat.of(values), None, limit))
+        rows.append(Row(8, what, "", "RSS of the largest process", "bytes", Stat.of(values), None, limit,
+                        f"on {os.cpu_count()} cores"))
     return rows
 
 
@@ -203,7 +206,8 @@ def far_or_slow(bench: Bench) -> list[Row]:
             times = bench.plan.slow if limit else max(3 if bench.plan.large > 1 else 1, bench.plan.slow)
             ours, plain = duel(times, world.ours(*bench.install(*platforms, mirror=mirror)),
                                world.download(mirror), world.reset)
-            note = f"the server alone takes {size / limit:.1f} s for the package" if limit else ""
+            note = (f"the server alone takes {size / limit:.1f} s for the package" if limit else
+                    "a download that nothing slows is over before anything can be decoded; see the parts below")
             rows.append(Row(12, what, "one curl of the package, not unpacked", "wall", "s",
                             walls(ours), walls(plain), 1.0, note))
             if limit is None:
