@@ -8,9 +8,11 @@
 WORK="" CHILD=""
 # shellcheck disable=SC2034 # for those who source this
 SUITE=$REPOSITORY/bench/suite
-# The instance of binfmt_misc is this user namespace's own; whatever is left of
-# the processes ends with the first.
-NAMESPACES=(unshare -Urmpf --mount-proc --kill-child)
+# Ends with whoever started it, however that ends.
+BOUND=(setpriv --pdeathsig KILL)
+# The instance of binfmt_misc is this user namespace's own; all processes in there
+# end with the first.
+NAMESPACES=("${BOUND[@]}" unshare -Urmpf --mount-proc --kill-child)
 TOOLS=()
 
 usage() {
@@ -30,7 +32,7 @@ finish() {
     local status=$?
     trap - EXIT
     if [ -n "$CHILD" ]; then
-        kill "$CHILD" 2>/dev/null || true
+        kill -KILL "$CHILD" 2>/dev/null || true
         wait "$CHILD" 2>/dev/null || true
     fi
     [ -z "$WORK" ] || rm -rf --one-file-system "$WORK"
@@ -91,7 +93,7 @@ prepare() {
 # child COMMAND...: which ends when this does.
 child() {
     local status=0
-    "$@" &
+    "${BOUND[@]}" "$@" &
     CHILD=$!
     wait "$CHILD" || status=$?
     CHILD=""

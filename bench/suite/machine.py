@@ -22,6 +22,11 @@ def field(file: str, name: str) -> str:
     return found[1].strip() if found else "unknown"
 
 
+def their_version(binfmt: Path) -> str:
+    """Of tonistiigi/binfmt, which says it on stderr, or of the stand-in."""
+    return first_line("sh", "-c", '"$1" -version 2>&1', "sh", str(binfmt))
+
+
 def machine(world: World) -> dict[str, object]:
     return {
         "cpu": field("/proc/cpuinfo", "model name"),
@@ -38,7 +43,7 @@ def versions(world: World) -> dict[str, str]:
     tools = world.tools
     binfmt = "not given"
     if tools.binfmt is not None:
-        binfmt = first_line(str(tools.binfmt), "-version")
+        binfmt = their_version(tools.binfmt)
     return {
         "binfmtctl": first_line(str(tools.binary), "--version"),
         "binfmtctl's sha256": first_line("sha256sum", str(tools.binary)).split()[0],

@@ -42,7 +42,7 @@ def is_write(line: str, places: list[str]) -> bool:
 def stamps(places: list[str]) -> list[tuple[str, int, int, int, int]]:
     """Of every file there."""
     found = []
-    for place in map(Path, places):
+    for place in filter(os.path.lexists, map(Path, places)):
         for path in sorted([place, *place.rglob("*")] if place.is_dir() else [place]):
             seen = os.lstat(path)
             found.append((str(path), seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))

@@ -4,11 +4,13 @@ do today. A target is what was set, whatever comes out.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import quiet
+from machine import their_version
 from measure import CommandFailed, Sample, Stat, cpus, duel, output, peak, repeat, run, walls
 from row import Row, exactly
 from world import Mirror, World
@@ -139,7 +141,8 @@ def status(bench: Bench) -> list[Row]:
     bench.installed()
     ours, theirs = duel(bench.plan.starts, world.ours("status"),
                         lambda: run([binfmt], world.env), lambda: None)
-    note = "by the same rules; it says " + " ".join(output(binfmt, env=world.env).split())
+    note = (f"theirs is {their_version(binfmt)}, and works with the same rules; it says "
+            + ", ".join(json.loads(output(binfmt, env=world.env))["supported"]))
     return [Row(6, what, against, "wall", "s", walls(ours), walls(theirs), 0.5, note),
             Row(6, what, against, "cpu", "s", cpus(ours), cpus(theirs))]
 

@@ -33,9 +33,13 @@ class Counters:
 
 
 class Pace:
-    """Lets so many bytes through in a second; any number of threads."""
+    """Lets so many bytes through in a second; any number of threads.
+
+    What a sleep was too long is caught up with, unless it is more than SLACK.
+    """
 
     CHUNK = 1 << 14
+    SLACK = 0.05
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
@@ -46,7 +50,7 @@ class Pace:
         if self.rate is None:
             return
         with self.lock:
-            start = max(self.free, time.monotonic())
+            start = max(self.free, time.monotonic() - self.SLACK)
             self.free = start + size / self.rate
             until = self.free
         time.sleep(max(0.0, until - time.monotonic()))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import Action, Command, output, run
+from measure import Action, Command, CommandFailed, output, run
 
 MOUNT = Path("/proc/sys/fs/binfmt_misc")
 HERE = Path(__file__).resolve().parent
@@ -112,7 +112,10 @@ class World:
         manifest = tomllib.loads(MANIFEST.read_text())
         self.release = next(release for release in manifest["release"]
                             if release["qemu"] == manifest["default"] and release["host"] == host)
-        shown = json.loads(output(self.tools.binary, "manifest", "show", "--json", env=self.env))
+        try:
+            shown = json.loads(output(self.tools.binary, "manifest", "show", "--json", env=self.env))
+        except (CommandFailed, ValueError) as error:
+            raise WorldError(f"{self.tools.binary} isn't binfmtctl: {error}") from error
         if self.release["sha256"] not in [release["sha256"] for release in shown["releases"]]:
             raise WorldError(f"{self.tools.binary} has another manifest than {MANIFEST}")
         if self.release["size"] != self.tools.package.stat().st_size:
@@ -219,7 +222,7 @@ def mount_instance() -> None:
         raise WorldError("this is the host's own user namespace; start bench/run")
     try:
         output("mount", "-t", "binfmt_misc", "none", MOUNT)
-    except Exception as error:
+    except CommandFailed as error:
         raise WorldError(f"a binfmt_misc of this namespace's own takes Linux 6.7 or later: {error}") from error
     found = set(os.listdir(MOUNT))
     if found != NO_RULES:
