@@ -51,6 +51,6 @@ def plot(points: Sequence[Point], spread: Sequence[tuple[float, float]],
     for x, y in (place(*point) for point in points):
         out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#1d4ed8"/>')
     last_x, last_y = place(*points[-1])
-    out.append(f'<text x="{last_x - 8:.1f}" y="{last_y + 18:.1f}" text-anchor="end" fill="#1d4ed8">'
+    out.append(f'<text x="{last_x - 8:.1f}" y="{last_y + 40:.1f}" text-anchor="end" fill="#1d4ed8">'
                'binfmtctl install</text>')
     return "\n".join([*out, "</svg>"]) + "\n"

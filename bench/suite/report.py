@@ -89,7 +89,7 @@ def growth(found: dict) -> str:
                      stat(step["cpu"], "s"), number(step["peak"], "bytes"), more))
         before = step
     text = ("\n## The more targets\n\n`install` of the first so many in alphabetical order, nothing cached; "
-            "the last line is `all-targets`. ![The same as a plot](targets.svg)\n\n")
+            "the last line is `all-targets`, all but those of what this host runs itself. ![The same as a plot](targets.svg)\n\n")
     text += table(("emulators", "fetched", "wall", "cpu", "peak memory", "wall for each one more"), rows)
     first, last = steps[0], steps[-1]
     text += (f"\nFrom {first['count']} to {last['count']}: time times "
