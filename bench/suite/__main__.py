@@ -13,9 +13,9 @@ from limits import limits
 from machine import machine, versions
 from measure import CommandFailed
 from plot import plot
-from report import busy, cells, render
 from row import MISSED, Row
 from rows import GROWTH, ROWS, Bench, Plan, measured
+from tables import busy, cells, render
 from world import Tools, World, WorldError
 
 

@@ -26,8 +26,8 @@ def plot(points: Sequence[Point], spread: Sequence[tuple[float, float]],
     def place(x: float, y: float) -> Point:
         return (LEFT + x / most_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y / most_y * (HEIGHT - BOTTOM - TOP))
 
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-           f'height="{HEIGHT}" font-family="sans-serif" font-size="12">',
+    out = [(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+           f'height="{HEIGHT}" font-family="sans-serif" font-size="12">'),
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>']
     for part in range(5):
         left, y = place(0, most_y * part / 4)

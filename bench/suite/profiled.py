@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs one command again and again, while perf, which has started this, looks
 on; and says what the rest of the time was: in system calls, by strace.
 
@@ -12,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from measure import CommandFailed, Sample, cpus, repeat, run, walls
-from report import stat
 from rows import Bench, Plan
+from tables import stat
 from world import Tools, World, WorldError
 
 TIMES = 10

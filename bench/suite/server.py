@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Serves one file over HTTP on 127.0.0.1, as a mirror would: with ranges, or
 without, slow where it is asked to be, and counting what it sends.
 

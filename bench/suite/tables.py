@@ -44,8 +44,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def render(result: dict, rows: list[Row]) -> str:
     parts = ["# The last run of bench/run\n\n", heading(result),
-             "Ours is binfmtctl, theirs is what stands under \"against\"; both in turns, in one run. Figures are "
-             "medians (from the least to the most, how many). The ratio is ours / theirs.\n\n"]
+             ("Ours is binfmtctl, theirs is what stands under \"against\"; both in turns, in one run. Figures are "
+             "medians (from the least to the most, how many). The ratio is ours / theirs.\n\n")]
     parts.append(table(COLUMNS, [cells(row) for row in rows if row.number != 12]))
     notes = [f"- {row.what}: {row.note}\n" for row in rows if row.note and row.number != 12]
     parts.append("\n" + "".join(notes) if notes else "")
@@ -65,8 +65,8 @@ def heading(result: dict) -> str:
     machine = result["machine"]
     lines = [f"{result['date']}, commit {result['commit']}" + (
         ", **quick: too few repetitions for a verdict**" if result["quick"] else ""),
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, virtualization: "
-        f"{machine['virtualization']}; Linux {machine['kernel']}; {machine['system']}",
+        (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, virtualization: "
+        f"{machine['virtualization']}; Linux {machine['kernel']}; {machine['system']}"),
         f"work directory on {machine['file_system']}",
         f"load before {result['load'][0]}, after {result['load'][1]}" + (
             ": **something else was running; the figures are worth little**" if busy(result) else ""),
@@ -89,7 +89,8 @@ def growth(found: dict) -> str:
                      stat(step["cpu"], "s"), number(step["peak"], "bytes"), more))
         before = step
     text = ("\n## The more targets\n\n`install` of the first so many in alphabetical order, nothing cached; "
-            "the last line is `all-targets`, all but those of what this host runs itself. ![The same as a plot](targets.svg)\n\n")
+            "the last line is `all-targets`, all but those of what this host runs itself. "
+            "![The same as a plot](targets.svg)\n\n")
     text += table(("emulators", "fetched", "wall", "cpu", "peak memory", "wall for each one more"), rows)
     first, last = steps[0], steps[-1]
     text += (f"\nFrom {first['count']} to {last['count']}: time times "
