@@ -254,11 +254,17 @@ boot() {
         -append "console=ttyS0 panic=-1 no_timer_check systemd.show_status=1$append"
         -serial "file:$WORK/console" -serial "file:$WORK/told")
     say "-- ${title%: }${cut:+, cut after $cut s}"
+    cp --reflink=auto "$DISK" "$WORK/before"
     if [ -n "$cut" ]; then
-        cut_off "$seconds" "$cut" "${options[@]}"
+        if ! cut_off "$seconds" "$cut" "${options[@]}"; then
+            crashed "$WORK/console" || die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
+            mv "$WORK/before" "$DISK"
+            cut_off "$seconds" "$cut" "${options[@]}" ||
+                die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
+        fi
+        rm -f "$WORK/before"
         return
     fi
-    cp --reflink=auto "$DISK" "$WORK/before"
     play "$seconds" "${options[@]}"
     if crashed "$WORK/console"; then
         mv "$WORK/before" "$DISK"
@@ -292,7 +298,7 @@ hurt() {
     [ -z "$found" ] || fail "${title}nothing is held up" "$(head -n 3 <<<"$found")"
 }
 
-# cut_off SECONDS AFTER OPTION...
+# cut_off SECONDS AFTER OPTION...: fails where the machine doesn't come so far.
 cut_off() {
     local pid deadline=$((SECONDS + $1)) after=$2
     shift 2
@@ -303,7 +309,8 @@ cut_off() {
     until grep -qs "^vm: now" "$WORK/told"; do
         if [ $SECONDS -ge $deadline ] || ! kill -0 "$pid" 2>/dev/null; then
             kill -9 "$pid" 2>/dev/null || true
-            die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
+            wait "$pid" 2>/dev/null || true
+            return 1
         fi
         sleep 0.1
     done
