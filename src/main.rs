@@ -74,7 +74,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
     };
     // What is pinned doesn't depend on the host.
     if let Command::Manifest(command) = &cli.command {
-        let reply = commands::manifest::run(&store, &console, command);
+        let reply = commands::manifest::run(&store, &console, cli.global.jobs(), command);
         return (console, reply);
     }
     let host = match Host::read() {
@@ -86,6 +86,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         store,
         emulators,
         console,
+        jobs: cli.global.jobs(),
         mount: cli.global.mount,
         conf: cli.global.conf,
         userns: cli.global.userns,

@@ -40,6 +40,8 @@ pub struct Scope<'a> {
     /// bytes of emulators, 10 to 20 MB each. Otherwise only what was asked for,
     /// and what may run natively; the file that runs is told by its inode.
     pub thorough: bool,
+    /// How many programs to try at once, where it was said.
+    pub jobs: Option<usize>,
 }
 
 /// What was seen.
@@ -145,7 +147,9 @@ impl<'a> Survey<'a> {
         });
         let (names, probes): (Vec<_>, Vec<_>) = own.chain(variants).unzip();
         let proved = |runner: &Runner| self.is_from_store(runner);
-        let ran = probes.iter().zip(probe::run_all(&probes, &proved));
+        let ran = probes
+            .iter()
+            .zip(probe::run_all(&probes, self.scope.jobs, &proved));
         let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
         let outcomes: BTreeMap<_, _> = names.into_iter().zip(ran).collect();
         // Narrow rules run the usual program and miss others.
@@ -175,7 +179,7 @@ impl<'a> Survey<'a> {
         self.missed = targets
             .into_iter()
             .zip(&probes)
-            .zip(probe::run_all(&probes, &proved))
+            .zip(probe::run_all(&probes, self.scope.jobs, &proved))
             .filter(|(_, outcome)| !outcome.runs())
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();
