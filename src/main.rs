@@ -19,6 +19,7 @@ use binfmtctl::report::ErrorReport;
 use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
+    binfmtctl::probe::give_back_memory();
     binfmtctl::probe::pin_name_services();
     binfmtctl::probe::wait_for_children();
     let mut args = std::env::args_os();

@@ -22,7 +22,7 @@ pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sys::{End, Loaded, Ran, Unprepared};
-pub use sys::{forget_variables, pin_name_services, wait_for_children};
+pub use sys::{forget_variables, give_back_memory, pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};

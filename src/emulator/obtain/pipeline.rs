@@ -44,14 +44,18 @@ impl Pace {
     /// As many of each as was said, or as there is room for: each range in
     /// flight, each decoder and the queue between them holds a block, each
     /// decoder its dictionary besides.
-    fn new(release: &Release, wanted: &BTreeSet<usize>, jobs: Option<usize>) -> Self {
-        let processors = || thread::available_parallelism().map_or(1, usize::from);
+    fn new(
+        release: &Release,
+        wanted: &BTreeSet<usize>,
+        jobs: Option<usize>,
+        processors: usize,
+    ) -> Self {
         let ranges = jobs.unwrap_or(RANGES).min(RANGES).min(wanted.len());
         let lengths = wanted.iter().map(|index| release.blocks[*index].length);
         let block = lengths.max().unwrap_or(0);
         let left = ROOM.saturating_sub(block.saturating_mul(ranges as u64 + 1));
         let fit = (left / (DECODER + block)).max(1);
-        let decoders = jobs.unwrap_or_else(|| processors().min(fit as usize));
+        let decoders = jobs.unwrap_or(processors.min(fit as usize));
         Self {
             decoders: decoders.min(wanted.len()),
             ranges,
@@ -72,7 +76,8 @@ pub(super) fn run(
         .iter()
         .flat_map(|work| release.blocks_of(work.emulator))
         .collect();
-    let pace = Pace::new(release, &missing, jobs);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let pace = Pace::new(release, &missing, jobs, processors);
     let (send, receive) = sync_channel::<Block>(1);
     let (whole, finish) = channel();
     // The decoders own the receiving end: when the last one stops, the
@@ -225,4 +230,52 @@ fn decode_all<'w>(
 /// The finisher: names what is whole, as it comes.
 fn finish_all(whole: Receiver<&Work<'_>>) -> Result<()> {
     whole.into_iter().try_for_each(Work::finish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::manifest::Manifest;
+
+    fn pace(release: &Release, jobs: Option<usize>, processors: usize) -> Pace {
+        let all = (0..release.blocks.len()).collect();
+        Pace::new(release, &all, jobs, processors)
+    }
+
+    #[test]
+    fn as_many_as_was_said_and_no_more_than_there_are_blocks() {
+        let release = Manifest::builtin().unwrap().releases[0].clone();
+        let one = BTreeSet::from([0]);
+        for processors in [1, 64] {
+            let Pace { decoders, ranges } = pace(&release, Some(1), processors);
+            assert_eq!((decoders, ranges), (1, 1));
+            let Pace { decoders, ranges } = pace(&release, Some(16), processors);
+            assert_eq!((decoders, ranges), (16, RANGES));
+            let Pace { decoders, ranges } = Pace::new(&release, &one, None, processors);
+            assert_eq!((decoders, ranges), (1, 1));
+        }
+    }
+
+    #[test]
+    fn however_many_processors_there_are_memory_sets_the_limit() {
+        let mut releases = Manifest::builtin().unwrap().releases;
+        let most = pace(&releases[0], None, 64);
+        assert!(most.decoders >= 4, "{most:?}");
+        // What a site pins may have larger blocks.
+        let mut large = releases[0].clone();
+        large.blocks.iter_mut().for_each(|block| block.length *= 3);
+        assert!(pace(&large, None, 64).decoders < most.decoders);
+        releases.push(large);
+        for release in releases {
+            let block = release
+                .blocks
+                .iter()
+                .map(|block| block.length)
+                .max()
+                .unwrap();
+            let Pace { decoders, ranges } = pace(&release, None, 64);
+            let held = block * (decoders + ranges + 1) as u64 + DECODER * decoders as u64;
+            assert!(held <= ROOM || decoders == 1, "{}", release.file);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Servers that lie, stall and break off, and what becomes of the fetch.
 
+mod several;
 mod surroundings;
 
 use std::net::TcpListener;
