@@ -50,7 +50,7 @@ impl Pace {
         jobs: Option<usize>,
         processors: usize,
     ) -> Self {
-        let ranges = jobs.unwrap_or(RANGES).min(RANGES).min(wanted.len());
+        let ranges = jobs.unwrap_or(RANGES).min(RANGES);
         let lengths = wanted.iter().map(|index| release.blocks[*index].length);
         let block = lengths.max().unwrap_or(0);
         let left = ROOM.saturating_sub(block.saturating_mul(ranges as u64 + 1));
@@ -252,7 +252,7 @@ mod tests {
             let Pace { decoders, ranges } = pace(&release, Some(16), processors);
             assert_eq!((decoders, ranges), (16, RANGES));
             let Pace { decoders, ranges } = Pace::new(&release, &one, None, processors);
-            assert_eq!((decoders, ranges), (1, 1));
+            assert_eq!((decoders, ranges), (1, RANGES));
         }
     }
 

@@ -3,11 +3,12 @@
 //! One connection has to work, and has all the patience. What it is answered
 //! first decides: a server that sends the whole file instead of a range is read
 //! as one stream. To any other, more connections are made that help. Each takes
-//! a few adjacent blocks at a time as one request. One that gets into trouble
-//! gives back what it hasn't finished, and ends: a server that takes only so
-//! many connections costs nothing but the help. Wrong bytes end all of them.
+//! a few adjacent blocks at a time as one request, or a part of one where there
+//! are few blocks. One that gets into trouble gives back what it hasn't
+//! finished, and ends: a server that takes only so many connections costs
+//! nothing but the help. Wrong bytes end all of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,6 +19,25 @@ use super::{Deliver, Failure, buffer_size, hand_over};
 use crate::emulator::manifest::Release;
 use crate::error::{Result, Status};
 
+/// A part of a block isn't worth a connection below this size.
+const PART: u64 = 512 * 1024;
+
+/// A block, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Piece {
+    /// Where it lies in the artifact.
+    start: u64,
+    end: u64,
+    /// The block.
+    index: usize,
+}
+
+/// A block of which parts have come.
+struct Begun {
+    bytes: Vec<u8>,
+    missing: u64,
+}
+
 /// One fetch, shared by its connections.
 pub(super) struct Ranges<'a, 'd> {
     client: &'a Client,
@@ -26,8 +46,9 @@ pub(super) struct Ranges<'a, 'd> {
     name: String,
     release: &'a Release,
     connections: usize,
-    /// The blocks that nobody has asked for, ascending.
-    left: Mutex<VecDeque<usize>>,
+    /// What nobody has asked for, ascending.
+    left: Mutex<VecDeque<Piece>>,
+    begun: Mutex<BTreeMap<usize, Begun>>,
     deliver: Mutex<&'a mut Deliver<'d>>,
     /// Whether something happened that ends it all.
     over: AtomicBool,
@@ -42,13 +63,19 @@ impl<'a, 'd> Ranges<'a, 'd> {
         connections: usize,
         deliver: &'a mut Deliver<'d>,
     ) -> Self {
+        let parts = connections.div_ceil(wanted.len().max(1)) as u64;
+        let pieces = wanted
+            .iter()
+            .flat_map(|index| split(release, *index, parts));
+        let left: VecDeque<Piece> = pieces.collect();
         Self {
             client,
             url,
             name,
             release,
-            connections: connections.min(wanted.len()),
-            left: Mutex::new(wanted.iter().copied().collect()),
+            connections: connections.min(left.len()),
+            left: Mutex::new(left),
+            begun: Mutex::default(),
             deliver: Mutex::new(deliver),
             over: AtomicBool::new(false),
         }
@@ -103,7 +130,7 @@ impl<'a, 'd> Ranges<'a, 'd> {
         Stream::new(client, self.url, self.release.size, &self.over)
     }
 
-    /// Reads what is left, a few blocks at a time, as long as the answers suit.
+    /// Reads what is left, a few pieces at a time, as long as the answers suit.
     fn read(
         &self,
         stream: &mut Stream<'_>,
@@ -111,32 +138,37 @@ impl<'a, 'd> Ranges<'a, 'd> {
     ) -> Result<(), Failure> {
         loop {
             let mut run = self.take();
-            let (Some(&first), Some(&last)) = (run.front(), run.back()) else {
+            let (Some(first), Some(last)) = (run.front(), run.back()) else {
                 return Ok(());
             };
-            stream.seek(self.release.blocks[first].offset, self.end(last));
+            stream.seek(first.start, last.end);
             let answer = stream.begin().map_err(Failure::Source);
             let answer = answer.map_err(|failure| self.give_up(failure, &run))?;
             if !suits(answer) {
                 self.give_back(&run);
                 return Ok(());
             }
-            while let Some(&index) = run.front() {
-                let read = self.read_block(stream, index);
+            while let Some(&piece) = run.front() {
+                let read = self.read_piece(stream, piece);
                 read.map_err(|failure| self.give_up(failure, &run))?;
                 run.pop_front();
             }
         }
     }
 
-    fn read_block(&self, stream: &mut Stream<'_>, index: usize) -> Result<(), Failure> {
-        let mut bytes = vec![0; buffer_size(self.release, index)?];
+    fn read_piece(&self, stream: &mut Stream<'_>, piece: Piece) -> Result<(), Failure> {
+        let size = buffer_size(self.release, piece.index)?;
+        // It fits, being a part of what does.
+        let mut bytes = vec![0; (piece.end - piece.start) as usize];
         stream.fill(&mut bytes).map_err(Failure::Source)?;
+        let Some(block) = self.put_together(piece, bytes, size) else {
+            return Ok(());
+        };
         hand_over(
             &self.name,
             self.release,
-            index,
-            bytes,
+            piece.index,
+            block,
             &mut |index, bytes| {
                 let mut deliver = self.deliver.lock().unwrap_or_else(PoisonError::into_inner);
                 deliver(index, bytes)
@@ -144,9 +176,28 @@ impl<'a, 'd> Ranges<'a, 'd> {
         )
     }
 
-    /// The next adjacent blocks: all of them for one that is alone; for several
+    /// The block, if this is all that was missing of it.
+    fn put_together(&self, piece: Piece, bytes: Vec<u8>, size: usize) -> Option<Vec<u8>> {
+        if bytes.len() == size {
+            return Some(bytes);
+        }
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = begun.entry(piece.index).or_insert_with(|| Begun {
+            bytes: vec![0; size],
+            missing: size as u64,
+        });
+        let at = (piece.start - self.release.blocks[piece.index].offset) as usize;
+        block.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
+        block.missing -= bytes.len() as u64;
+        match block.missing {
+            0 => begun.remove(&piece.index).map(|block| block.bytes),
+            _ => None,
+        }
+    }
+
+    /// The next adjacent pieces: all of them for one that is alone; for several
     /// ever fewer, so that none has much to do when the others have nothing left.
-    fn take(&self) -> VecDeque<usize> {
+    fn take(&self) -> VecDeque<Piece> {
         let mut left = self.left();
         let most = match self.connections {
             _ if self.over.load(Ordering::Relaxed) => 0,
@@ -154,19 +205,19 @@ impl<'a, 'd> Ranges<'a, 'd> {
             several => left.len().div_ceil(2 * several),
         };
         let pairs = left.iter().zip(left.iter().skip(1));
-        let adjacent = pairs.take_while(|(a, b)| self.end(**a) == self.release.blocks[**b].offset);
+        let adjacent = pairs.take_while(|(a, b)| a.end == b.start);
         let run = (adjacent.count() + 1).min(most);
         left.drain(..run).collect()
     }
 
-    fn give_back(&self, run: &VecDeque<usize>) {
+    fn give_back(&self, run: &VecDeque<Piece>) {
         let mut left = self.left();
         left.extend(run);
         left.make_contiguous().sort_unstable();
     }
 
-    /// Leaves these blocks to the others, or ends it for all.
-    fn give_up(&self, failure: Failure, run: &VecDeque<usize>) -> Failure {
+    /// Leaves these pieces to the others, or ends it for all.
+    fn give_up(&self, failure: Failure, run: &VecDeque<Piece>) -> Failure {
         match is_final(&failure) {
             true => self.over.store(true, Ordering::Relaxed),
             false => self.give_back(run),
@@ -174,14 +225,22 @@ impl<'a, 'd> Ranges<'a, 'd> {
         failure
     }
 
-    fn left(&self) -> MutexGuard<'_, VecDeque<usize>> {
+    fn left(&self) -> MutexGuard<'_, VecDeque<Piece>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// The byte behind a block.
-    fn end(&self, index: usize) -> u64 {
-        self.release.blocks[index].offset + self.release.blocks[index].length
-    }
+/// A block in so many parts, unless it is small.
+fn split(release: &Release, index: usize, parts: u64) -> impl Iterator<Item = Piece> {
+    let block = &release.blocks[index];
+    let (offset, length) = (block.offset, block.length);
+    let parts = parts.min(length / PART).max(1);
+    let bound = move |nth: u64| offset + length / parts * nth + (length % parts).min(nth);
+    (0..parts).map(move |nth| Piece {
+        start: bound(nth),
+        end: bound(nth + 1),
+        index,
+    })
 }
 
 /// Whether no other connection would do better.
