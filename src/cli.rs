@@ -87,6 +87,10 @@ pub struct Global {
         default_value = CONF
     )]
     pub conf: PathBuf,
+    /// How many blocks are decoded, ranges fetched and platforms tried at once, 1 to 64 [default:
+    /// what this machine has processors and memory for]
+    #[arg(long, global = true, env = "BINFMTCTL_JOBS", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: Option<u8>,
     /// From a container, work on the host: enter the mount namespace of PID 1. It takes `docker run
     /// --privileged --pid=host`. Every path is then the host's
     #[arg(long, global = true, env = "BINFMTCTL_HOST", value_parser = clap::builder::FalseyValueParser::new())]
@@ -104,6 +108,11 @@ impl Global {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         }
+    }
+
+    /// How much to do at once, where it was said.
+    pub fn jobs(&self) -> Option<usize> {
+        self.jobs.map(usize::from)
     }
 }
 

@@ -175,6 +175,7 @@ impl Settings {
             host: Host::read()?,
             emulators: None,
             console,
+            jobs: global.jobs(),
             mount: mount.unwrap_or(global.mount),
             conf: global.conf,
             userns: global.userns,

@@ -19,6 +19,7 @@ use binfmtctl::report::ErrorReport;
 use binfmtctl::report::console::{self, Console};
 
 fn main() -> ExitCode {
+    binfmtctl::probe::give_back_memory();
     binfmtctl::probe::pin_name_services();
     binfmtctl::probe::wait_for_children();
     let mut args = std::env::args_os();
@@ -74,7 +75,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
     };
     // What is pinned doesn't depend on the host.
     if let Command::Manifest(command) = &cli.command {
-        let reply = commands::manifest::run(&store, &console, command);
+        let reply = commands::manifest::run(&store, &console, cli.global.jobs(), command);
         return (console, reply);
     }
     let host = match Host::read() {
@@ -86,6 +87,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         store,
         emulators,
         console,
+        jobs: cli.global.jobs(),
         mount: cli.global.mount,
         conf: cli.global.conf,
         userns: cli.global.userns,

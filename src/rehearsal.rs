@@ -70,7 +70,7 @@ pub enum Verdict {
 /// Tries each rule as the only one there is, and before that the programs of
 /// `targets` without any rule. An error means that this host allows no
 /// rehearsal.
-pub fn rehearse(targets: &[&'static Target], parts: &[Part]) -> Result<Seen> {
+pub fn rehearse(targets: &[&'static Target], parts: &[Part], jobs: Option<usize>) -> Result<Seen> {
     let kernel = Kernel::running();
     if !kernel.has_instances() {
         return Err(impossible().because(format!(
@@ -81,6 +81,7 @@ pub fn rehearse(targets: &[&'static Target], parts: &[Part]) -> Result<Seen> {
         parent: std::process::id(),
         targets: targets.iter().map(|target| target.name.into()).collect(),
         parts: parts.iter().map(Line::of).collect::<Result<_>>()?,
+        jobs,
     };
     // Every probe and every emulator has its own limit.
     let limit = LIMIT * (2 + targets.len() + 2 * parts.len()) as u32;
@@ -102,8 +103,8 @@ pub fn rehearse(targets: &[&'static Target], parts: &[Part]) -> Result<Seen> {
 
 /// Which targets the kernel and the CPU run by themselves, whatever rules the
 /// host has.
-pub fn native(targets: &[&'static Target]) -> Result<Vec<&'static Target>> {
-    rehearse(targets, &[]).map(|seen| seen.native)
+pub fn native(targets: &[&'static Target], jobs: Option<usize>) -> Result<Vec<&'static Target>> {
+    rehearse(targets, &[], jobs).map(|seen| seen.native)
 }
 
 /// What is asked of the other process.
@@ -114,6 +115,8 @@ struct Request {
     /// Targets by name.
     targets: Vec<String>,
     parts: Vec<Line>,
+    /// How many of the targets to try at once, where it was said.
+    jobs: Option<usize>,
 }
 
 /// A [`Part`] as text.

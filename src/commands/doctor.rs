@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     };
     let (survey, unusable) = Survey::take_anyway(scope, &[])?;
     let ctl = Ctl::new(context, &survey);
-    let rules = rules::Facts::read(context, &survey, native_platforms(), &ctl);
+    let rules = rules::Facts::read(context, &survey, native_platforms(context.jobs), &ctl);
     let boot = boot::Facts::read(context, &manifest, &survey, unusable.as_ref(), &ctl);
     let instance = instance::Facts::read(before, context, &survey, &rules, &boot);
     let findings: Vec<Finding> = [
@@ -62,9 +62,9 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
 }
 
 /// What runs without any rule; why that can't be tried here.
-fn native_platforms() -> Result<Vec<&'static Platform>, String> {
+fn native_platforms(jobs: Option<usize>) -> Result<Vec<&'static Platform>, String> {
     let targets: Vec<_> = PLATFORMS.iter().map(Platform::target).collect();
-    let native = rehearsal::native(&targets).map_err(|error| error.reason())?;
+    let native = rehearsal::native(&targets, jobs).map_err(|error| error.reason())?;
     Ok(native.into_iter().map(Target::platform).collect())
 }
 

@@ -18,7 +18,12 @@ use crate::error::{Error, IoContext, Result, Status};
 use crate::report::console::Console;
 
 /// Runs one of the four.
-pub fn run(store: &Store, console: &Console, command: &ManifestCommand) -> Result<Reply> {
+pub fn run(
+    store: &Store,
+    console: &Console,
+    jobs: Option<usize>,
+    command: &ManifestCommand,
+) -> Result<Reply> {
     match command {
         ManifestCommand::Show { manifest } => {
             show(console, &load_manifest(manifest.manifest.as_deref())?)
@@ -29,7 +34,7 @@ pub fn run(store: &Store, console: &Console, command: &ManifestCommand) -> Resul
             packages,
             &load_manifest(manifest.manifest.as_deref())?,
         ),
-        ManifestCommand::Extract(args) => extract::run(console, args),
+        ManifestCommand::Extract(args) => extract::run(console, jobs, args),
         ManifestCommand::Lock {
             packages,
             url,

@@ -55,6 +55,8 @@ pub struct Context {
     pub conf: PathBuf,
     /// What this run has found out about how long its rules live.
     pub lifetime: OnceLock<Lifetime>,
+    /// How much to do at once, where it was said.
+    pub jobs: Option<usize>,
     /// How to talk.
     pub console: Console,
 }
@@ -98,6 +100,7 @@ impl Context {
             manifest: manifest.into(),
             everything: true,
             rereads: false,
+            jobs: self.jobs,
         }
     }
 

@@ -25,7 +25,7 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 use sys::{Ran, Unprepared};
-pub use sys::{forget_variables, pin_name_services, wait_for_children};
+pub use sys::{forget_variables, give_back_memory, pin_name_services, wait_for_children};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -178,10 +178,13 @@ impl Outcome {
 /// Whether a runner is an emulator that was proved when it was set up.
 pub type Proved<'a> = &'a (dyn Fn(&Runner) -> bool + Sync);
 
-/// Runs all probes, several at a time; outcomes in the order of the probes.
+/// Runs all probes, `jobs` at a time or as many as suits this machine;
+/// outcomes in the order of the probes.
 /// What isn't `proved` runs them twice, see [`run`].
-pub fn run_all(probes: &[Probe], proved: Proved<'_>) -> Vec<Outcome> {
-    let workers = thread::available_parallelism().map_or(2, usize::from) * 2;
+pub fn run_all(probes: &[Probe], jobs: Option<usize>, proved: Proved<'_>) -> Vec<Outcome> {
+    // A probe is waited for longer than it computes.
+    let usual = || thread::available_parallelism().map_or(2, usize::from) * 2;
+    let workers = jobs.unwrap_or_else(usual);
     let queue = Mutex::new(probes.iter().enumerate());
     let mut outcomes: Vec<_> = thread::scope(|scope| {
         let work = || {
@@ -440,9 +443,11 @@ mod tests {
             code: b"\x0f\x0b",
             ..host
         };
-        let outcomes = run_all(&[host, fails, host, fails], &|_| false);
-        let runs: Vec<_> = outcomes.iter().map(Outcome::runs).collect();
-        assert_eq!(runs, [true, false, true, false]);
+        for jobs in [None, Some(1), Some(3), Some(64)] {
+            let outcomes = run_all(&[host, fails, host, fails], jobs, &|_| false);
+            let runs: Vec<_> = outcomes.iter().map(Outcome::runs).collect();
+            assert_eq!(runs, [true, false, true, false], "{jobs:?}");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn perform(request: &Request) -> Result<Answer> {
     enter_root()?;
     let instance = Instance::mount_at(Path::new(MOUNT))?;
     let lock = instance.lock()?;
-    let native = native(&request.targets)?;
+    let native = native(&request.targets, request.jobs)?;
     let verdicts = request
         .parts
         .iter()
@@ -158,10 +158,10 @@ fn enter_root() -> Result<()> {
 }
 
 /// The targets that run without any rule.
-fn native(names: &[String]) -> Result<Vec<String>> {
+fn native(names: &[String], jobs: Option<usize>) -> Result<Vec<String>> {
     let targets: Vec<&'static Target> = names.iter().filter_map(|name| by_name(name)).collect();
     let probes: Vec<Probe> = targets.iter().map(|target| Probe::of(target)).collect();
-    let outcomes = probe::run_all(&probes, &|_| false);
+    let outcomes = probe::run_all(&probes, jobs, &|_| false);
     let unfit = outcomes.iter().find_map(|outcome| match &outcome.verdict {
         Err(Failure::NotPermitted(why)) => Some(why),
         _ => outcome.no_empty_root.as_ref(),

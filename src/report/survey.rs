@@ -42,6 +42,8 @@ pub struct Scope<'a> {
     /// Whether emulators are read, 10 to 20 MB each, to which nobody has written
     /// since they were stored.
     pub rereads: bool,
+    /// How many programs to try at once, where it was said.
+    pub jobs: Option<usize>,
 }
 
 /// What was seen.
@@ -176,7 +178,7 @@ impl<'a> Survey<'a> {
         self.missed = targets
             .into_iter()
             .zip(&probes)
-            .zip(probe::run_all(&probes, &proved))
+            .zip(probe::run_all(&probes, self.scope.jobs, &proved))
             .filter(|(_, outcome)| !outcome.runs())
             .map(|((target, probe), outcome)| (target.name, (probe.shape, outcome)))
             .collect();
@@ -190,7 +192,9 @@ impl<'a> Survey<'a> {
     ) -> BTreeMap<&'static str, Outcome> {
         let (names, probes): (Vec<_>, Vec<_>) = probes.unzip();
         let proved = |runner: &Runner| self.is_from_store(runner);
-        let ran = probes.iter().zip(probe::run_all(&probes, &proved));
+        let ran = probes
+            .iter()
+            .zip(probe::run_all(&probes, self.scope.jobs, &proved));
         let ran = ran.map(|(probe, outcome)| self.doubted(probe.target, outcome));
         names.into_iter().zip(ran).collect()
     }

@@ -61,6 +61,7 @@ fn context(host: Host) -> Context {
         emulators: None,
         conf: nowhere,
         lifetime: OnceLock::new(),
+        jobs: None,
         console: Console::new(false, false, false, ColorChoice::Never),
     }
 }

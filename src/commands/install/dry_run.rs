@@ -200,7 +200,7 @@ impl Run<'_> {
         }
         let targets: Vec<&'static Target> = parts.iter().map(|(_, part)| part.target).collect();
         let lines: Vec<Part> = parts.iter().map(|(_, part)| part.clone()).collect();
-        let verdicts = match rehearsal::rehearse(&targets, &lines) {
+        let verdicts = match rehearsal::rehearse(&targets, &lines, self.context.jobs) {
             Ok(seen) => {
                 self.tell_natives(survey, &seen.native);
                 seen.verdicts

@@ -128,7 +128,8 @@ impl Run<'_> {
             }
         }
         let observe = |event: obtain::Event<'_>| self.context.console.progress(event);
-        obtain::obtain(store, release, &emulators, sources, &observe)
+        let jobs = self.context.jobs;
+        obtain::obtain(store, release, &emulators, sources, jobs, &observe)
     }
 
     /// Whether the host's own store has it. One that this user can't read has

@@ -39,7 +39,7 @@ struct Written<'a> {
 }
 
 /// Writes the emulators, and says which file has which bytes.
-pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
+pub fn run(console: &Console, jobs: Option<usize>, args: &Extract) -> Result<Reply> {
     let manifest = load_manifest(args.fetch.manifest.manifest.as_deref())?;
     let request = parse_platforms(&args.platforms)?;
     let source = pinned_source(&args.fetch.source)?;
@@ -57,7 +57,7 @@ pub fn run(console: &Console, args: &Extract) -> Result<Reply> {
         None,
     )?;
     let observe = |event: obtain::Event<'_>| console.progress(event);
-    let paths = obtain::extract(&args.to, release, &emulators, &sources, &observe)?;
+    let paths = obtain::extract(&args.to, release, &emulators, &sources, jobs, &observe)?;
     let written = emulators.iter().zip(&paths).map(written).collect();
     Ok(Reply {
         text: Some(describe(console, release, host, written)?),

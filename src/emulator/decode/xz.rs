@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use liblzma::stream::{Action, Error as XzError, Status as Progress, Stream};
+use liblzma::stream::{Action, Error as XzError, IGNORE_CHECK, Status as Progress, Stream};
 
 use super::{MEMORY, damaged};
 
@@ -30,6 +30,15 @@ pub(in crate::emulator) fn crc32(bytes: &[u8]) -> u32 {
         .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
+/// What becomes of the checksum that a block ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checksum {
+    /// Another one is an error.
+    Compared,
+    /// It isn't even computed.
+    Ignored,
+}
+
 /// What one block decodes to.
 pub(super) struct XzBlock<'a> {
     stream: Stream,
@@ -38,8 +47,12 @@ pub(super) struct XzBlock<'a> {
 
 impl<'a> XzBlock<'a> {
     /// A reader of the block; `check` is the stream's.
-    pub(super) fn new(check: u8, rest: &'a [u8]) -> io::Result<Self> {
-        let mut stream = Stream::new_stream_decoder(MEMORY, 0)?;
+    pub(super) fn new(check: u8, rest: &'a [u8], checksum: Checksum) -> io::Result<Self> {
+        let flags = match checksum {
+            Checksum::Compared => 0,
+            Checksum::Ignored => IGNORE_CHECK,
+        };
+        let mut stream = Stream::new_stream_decoder(MEMORY, flags)?;
         stream.process(&xz_header(check), &mut [], Action::Run)?;
         Ok(Self { stream, rest })
     }

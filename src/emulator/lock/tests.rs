@@ -109,10 +109,16 @@ fn cut_out(package: &[u8], release: &Release, target: &str) -> Vec<u8> {
     for block in &release.blocks[blocks.clone()] {
         let bytes = &package[block.offset as usize..][..block.length as usize];
         decode::verify(block, bytes).unwrap();
-        decode::decode(release.encoding, block, bytes, &mut |piece| {
-            decoded.extend_from_slice(piece);
-            Ok(())
-        })
+        decode::decode(
+            release.encoding,
+            block,
+            bytes,
+            block.decoded,
+            &mut |piece| {
+                decoded.extend_from_slice(piece);
+                Ok(())
+            },
+        )
         .unwrap();
     }
     let start = (emulator.offset - release.block_start(blocks.start)) as usize;

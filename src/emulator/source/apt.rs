@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use self::command::{cannot_run, configuration, index_record, quiet, run};
 use self::sources::{archive, deb822, one_line, os_release};
-use super::{Failure, FileSource, Source};
+use super::{Deliver, Failure, FileSource, Source};
 use crate::digest::Digest;
 use crate::durable;
 use crate::emulator::manifest::Release;
@@ -306,7 +306,8 @@ impl Source for Apt {
         &self,
         release: &Release,
         wanted: &[usize],
-        deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+        ranges: usize,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure> {
         let package = || -> Result<(TempDir, FileSource)> {
             let suite = release.suite.as_deref().ok_or_else(|| {
@@ -319,7 +320,7 @@ impl Source for Apt {
             Ok((scratch, FileSource::open(&path)?))
         };
         let (_scratch, file) = package().map_err(Failure::Source)?;
-        file.fetch(release, wanted, deliver)
+        file.fetch(release, wanted, ranges, deliver)
     }
 }
 

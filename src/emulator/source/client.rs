@@ -17,12 +17,15 @@ use reqwest::Url;
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::redirect::{Attempt, Policy};
-use rustls::{CertificateError, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::tls;
 use crate::error::{Error, Result, Status};
 
 const MAX_REDIRECTS: usize = 5;
+
+/// How long a connection that only helps waits for a server.
+const HELPERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How patient a client is, and what it takes from its surroundings.
 #[derive(Debug, Clone)]
@@ -58,6 +61,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     settings: Settings,
+    tls: Arc<OnceLock<ClientConfig>>,
     http: Arc<OnceLock<Http>>,
 }
 
@@ -71,6 +75,22 @@ impl Client {
     pub fn with(settings: Settings) -> Self {
         Self {
             settings,
+            ..Self::default()
+        }
+    }
+
+    /// The same for connections that others can do without: at the first
+    /// trouble it gives up.
+    pub(super) fn for_help(&self) -> Self {
+        let settings = &self.settings;
+        Self {
+            settings: Settings {
+                connect: settings.connect.min(HELPERS_PATIENCE),
+                idle: settings.idle.min(HELPERS_PATIENCE),
+                tries: 1,
+                ..settings.clone()
+            },
+            tls: Arc::clone(&self.tls),
             http: Arc::default(),
         }
     }
@@ -100,7 +120,7 @@ impl Client {
     fn build(&self) -> Result<Http> {
         let settings = &self.settings;
         let builder = Http::builder()
-            .tls_backend_preconfigured(tls::config((settings.roots)()?)?)
+            .tls_backend_preconfigured(self.tls()?.clone())
             .user_agent(concat!("binfmtctl/", env!("CARGO_PKG_VERSION")))
             .referer(false)
             .redirect(Policy::custom(redirect))
@@ -115,6 +135,14 @@ impl Client {
         builder.build().map_err(|cause| {
             Error::new(Status::Unreachable, "cannot set up the HTTP client").because(cause)
         })
+    }
+
+    fn tls(&self) -> Result<&ClientConfig> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let tls = tls::config((self.settings.roots)()?)?;
+        Ok(self.tls.get_or_init(|| tls))
     }
 
     /// What a failed request means, and whether to try again.

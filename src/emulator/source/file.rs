@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Source, buffer_size, hand_over};
+use super::{Deliver, Failure, Source, buffer_size, hand_over};
 use crate::emulator::manifest::Release;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -82,7 +82,8 @@ impl Source for FileSource {
         &self,
         release: &Release,
         wanted: &[usize],
-        deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+        _ranges: usize,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure> {
         self.check_size(release).map_err(Failure::Source)?;
         for &index in wanted {

@@ -1,13 +1,13 @@
-//! A URL as a source: one request for each run of adjacent blocks.
+//! A URL as a source: one request for a run of adjacent blocks, several at
+//! once.
 //!
 //! Plain http is fine here, since the digests are pinned; what TLS adds is
 //! that nobody sees which emulators a host fetches.
 
 use super::client::{self, Client};
-use super::stream::Stream;
-use super::{Failure, Source, buffer_size, hand_over};
+use super::ranges::Ranges;
+use super::{Deliver, Failure, Source};
 use crate::emulator::manifest::Release;
-use crate::error::Result;
 
 #[cfg(test)]
 mod tests;
@@ -38,20 +38,10 @@ impl Source for Https {
         &self,
         release: &Release,
         wanted: &[usize],
-        deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+        ranges: usize,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure> {
-        let name = self.name();
-        let ends = |index: usize| release.blocks[index].offset + release.blocks[index].length;
-        let adjacent = |a: &usize, b: &usize| ends(*a) == release.blocks[*b].offset;
-        let mut stream = Stream::new(&self.client, &self.url, release.size);
-        for run in wanted.chunk_by(adjacent) {
-            stream.seek(release.blocks[run[0]].offset, ends(run[run.len() - 1]));
-            for &index in run {
-                let mut bytes = vec![0; buffer_size(release, index)?];
-                stream.fill(&mut bytes).map_err(Failure::Source)?;
-                hand_over(&name, release, index, bytes, deliver)?;
-            }
-        }
-        Ok(())
+        let place = (&self.client, &*self.url);
+        Ranges::new(place, self.name(), release, wanted, ranges, deliver).fetch()
     }
 }

@@ -10,6 +10,7 @@ mod apt;
 mod client;
 mod file;
 mod https;
+mod ranges;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testserver;
@@ -29,6 +30,9 @@ use super::manifest::Release;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
 
+/// Who takes a verified block, by its index.
+pub type Deliver<'a> = dyn FnMut(usize, Vec<u8>) -> Result<()> + Send + 'a;
+
 /// A place that the blocks of one pinned artifact can be read from.
 pub trait Source: Send + Sync {
     /// What a person calls it: `https://host/path`, `the host's apt`, `/srv/x.deb`.
@@ -42,7 +46,8 @@ pub trait Source: Send + Sync {
     }
 
     /// Hands every one of `wanted` (indices into `release.blocks`, ascending)
-    /// to `deliver`, verified against its digest, in any order, each once.
+    /// to `deliver`, verified against its digest, in any order, each once; where
+    /// that helps, with so many `ranges` in flight.
     ///
     /// The first failure ends it, and what was delivered before stays good;
     /// the rest can be asked of another source.
@@ -50,7 +55,8 @@ pub trait Source: Send + Sync {
         &self,
         release: &Release,
         wanted: &[usize],
-        deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+        ranges: usize,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure>;
 }
 
@@ -78,7 +84,7 @@ fn hand_over(
     release: &Release,
     index: usize,
     bytes: Vec<u8>,
-    deliver: &mut dyn FnMut(usize, Vec<u8>) -> Result<()>,
+    deliver: &mut Deliver<'_>,
 ) -> Result<(), Failure> {
     let expected = release.blocks[index].sha256;
     let found = Digest::of(&bytes);
@@ -293,7 +299,7 @@ pub(crate) mod tests {
         wanted: &[usize],
     ) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
         let mut got = Vec::new();
-        source.fetch(release, wanted, &mut |index, bytes| {
+        source.fetch(release, wanted, 1, &mut |index, bytes| {
             got.push((index, bytes));
             Ok(())
         })?;

@@ -1,5 +1,5 @@
-//! Reads byte ranges of one URL in ascending order, over as many connections
-//! as it takes.
+//! Reads byte ranges of one URL one after the other, over a new connection
+//! whenever one breaks.
 //!
 //! A range is asked for and must be answered exactly; a server that sends the
 //! whole file instead is read once, past what isn't wanted. What passes
@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,21 @@ pub(super) struct Stream<'a> {
     body: Option<Body>,
     failures: u32,
     progress: u64,
+    /// Whether nobody waits for the bytes any more.
+    over: &'a AtomicBool,
+}
+
+/// What a server answers to a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The range.
+    Range,
+    /// Everything, from the file's first byte on.
+    WholeFile,
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn new(client: &'a Client, url: &'a str, size: u64) -> Self {
+    pub(super) fn new(client: &'a Client, url: &'a str, size: u64, over: &'a AtomicBool) -> Self {
         Self {
             client,
             url,
@@ -51,10 +63,11 @@ impl<'a> Stream<'a> {
             body: None,
             failures: 0,
             progress: 0,
+            over,
         }
     }
 
-    /// Goes forward to the bytes from `start` up to, not including, `end`.
+    /// Goes to the bytes from `start` up to, not including, `end`.
     pub(super) fn seek(&mut self, start: u64, end: u64) {
         (self.at, self.end) = (start, end);
         // A body that holds the whole file passes by here anyway.
@@ -64,12 +77,28 @@ impl<'a> Stream<'a> {
             .filter(|body| body.end == self.size && body.at <= start);
     }
 
+    /// Waits for the answer to what was asked for.
+    pub(super) fn begin(&mut self) -> Result<Answer> {
+        self.persist(|stream| stream.body().map(|body| body.answer))
+    }
+
     /// Fills the buffer with the bytes that come next.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.advance(&mut buffer[filled..]) {
-                Ok(n) => filled += n,
+            filled += self.persist(|stream| stream.advance(&mut buffer[filled..]))?;
+        }
+        Ok(())
+    }
+
+    /// Tries again what may pass.
+    fn persist<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Trouble>) -> Result<T> {
+        loop {
+            if self.over.load(Ordering::Relaxed) {
+                return Err(unreachable(self.url, "another range failed"));
+            }
+            match work(self) {
+                Ok(done) => return Ok(done),
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing(error, wait)) => {
                     self.body = None;
@@ -83,26 +112,31 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-        Ok(())
+    }
+
+    fn body(&mut self) -> Result<&mut Body, Trouble> {
+        let asked = self.at..self.end;
+        match self.body.take() {
+            Some(body) => Ok(self.body.insert(body)),
+            None => Ok(self
+                .body
+                .insert(open(self.client, self.url, asked, self.size)?)),
+        }
     }
 
     /// Reads once, towards or into what is wanted; how much of that it got.
     fn advance(&mut self, buffer: &mut [u8]) -> Result<usize, Trouble> {
-        let body = match &mut self.body {
-            Some(body) => body,
-            None => self
-                .body
-                .insert(open(self.client, self.url, self.at..self.end, self.size)?),
-        };
-        if body.at < self.at {
+        let (client, url, at) = (self.client, self.url, self.at);
+        let body = self.body()?;
+        if body.at < at {
             let mut passing = [0; 16 * 1024];
-            let most = (self.at - body.at).min(passing.len() as u64) as usize;
-            body.read(self.client, self.url, &mut passing[..most])?;
+            let most = (at - body.at).min(passing.len() as u64) as usize;
+            body.read(client, url, &mut passing[..most])?;
             return Ok(0);
         }
-        let n = body.read(self.client, self.url, buffer)?;
+        let n = body.read(client, url, buffer)?;
         if body.at == body.end && body.goes_on() {
-            let error = unreachable(self.url, "it sends more than it was asked for");
+            let error = unreachable(url, "it sends more than it was asked for");
             return Err(Trouble::Lasting(error));
         }
         self.at += n as u64;
@@ -117,6 +151,7 @@ impl<'a> Stream<'a> {
 /// The body of an answer, and which bytes of the file it brings.
 struct Body {
     response: Response,
+    answer: Answer,
     at: u64,
     end: u64,
     waited: Duration,
@@ -180,7 +215,7 @@ fn open(
         return lasting(format!("it answered with content encoding {coding}"));
     }
     let announced = header(&response, &CONTENT_LENGTH).and_then(|text| text.parse().ok());
-    let (at, end) = match response.status() {
+    let (answer, at, end) = match response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let told = header(&response, &CONTENT_RANGE).unwrap_or_default();
             let Some((start, end, total)) = content_range(&told) else {
@@ -197,7 +232,7 @@ fn open(
                     end - 1
                 ));
             }
-            (start, end)
+            (Answer::Range, start, end)
         }
         StatusCode::OK if announced.is_some_and(|length: u64| length != size) => {
             return Err(Trouble::Lasting(other_size(
@@ -206,7 +241,7 @@ fn open(
                 size,
             )));
         }
-        StatusCode::OK => (0, size),
+        StatusCode::OK => (Answer::WholeFile, 0, size),
         status => return Err(refusal(url, &response, status)),
     };
     if announced.is_some_and(|length| length != end - at) {
@@ -214,6 +249,7 @@ fn open(
     }
     Ok(Body {
         response,
+        answer,
         at,
         end,
         waited: Duration::ZERO,

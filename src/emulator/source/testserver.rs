@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub(crate) struct Request {
     pub line: String,
     /// The header lines, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Over which connection, counted from 0.
+    pub connection: usize,
 }
 
 impl Request {
@@ -102,6 +105,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     scheme: &'static str,
     seen: Arc<Mutex<Vec<Request>>>,
+    most: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -131,15 +135,19 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let log = seen.clone();
-        let shared = Arc::new((wrap, reply));
+        let most = Arc::new(AtomicUsize::new(0));
+        let (log, peak) = (seen.clone(), most.clone());
+        let shared = Arc::new((wrap, reply, AtomicUsize::new(0)));
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for (connection, stream) in listener.incoming().flatten().enumerate() {
                 let (shared, log) = (shared.clone(), log.clone());
+                let open = shared.2.fetch_add(1, Ordering::SeqCst) + 1;
+                peak.fetch_max(open, Ordering::SeqCst);
                 thread::spawn(move || {
                     if let Some(stream) = shared.0(stream) {
-                        serve(stream, &log, &shared.1);
+                        serve(stream, connection, &log, &shared.1);
                     }
+                    shared.2.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -147,6 +155,7 @@ impl Server {
             address,
             scheme,
             seen,
+            most,
         }
     }
 
@@ -156,6 +165,11 @@ impl Server {
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections were open at once, at most.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
     }
 
     /// The ranges that were asked for, in order.
@@ -171,11 +185,12 @@ impl<T: Read + Write> ReadWrite for T {}
 /// doesn't trust our certificate: no error here is one of the test's.
 fn serve(
     stream: Box<dyn ReadWrite>,
+    connection: usize,
     log: &Mutex<Vec<Request>>,
     reply: &impl Fn(usize, &Request) -> Reply,
 ) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = receive(&mut stream) {
+    while let Some(request) = receive(&mut stream, connection) {
         let nth = {
             let mut log = log.lock().unwrap();
             log.push(request.clone());
@@ -207,7 +222,7 @@ fn serve(
     }
 }
 
-fn receive(stream: &mut impl BufRead) -> Option<Request> {
+fn receive(stream: &mut impl BufRead, connection: usize) -> Option<Request> {
     let mut lines = stream.lines().map_while(Result::ok);
     let line = lines.next()?;
     let headers = lines
@@ -217,5 +232,9 @@ fn receive(stream: &mut impl BufRead) -> Option<Request> {
             Some((name.to_ascii_lowercase(), value.to_owned()))
         })
         .collect();
-    Some(Request { line, headers })
+    Some(Request {
+        line,
+        headers,
+        connection,
+    })
 }

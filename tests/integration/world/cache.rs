@@ -106,7 +106,8 @@ pub fn emulators() -> &'static Path {
             None,
         )
         .expect("the package");
-        obtain::obtain(&store, &release, &emulators, &sources, &|_| {}).expect("its emulators");
+        obtain::obtain(&store, &release, &emulators, &sources, None, &|_| {})
+            .expect("its emulators");
         let ready = unpacked.path().join("ready");
         fs::create_dir(&ready).expect("a directory");
         for path in obtain::paths(&store, &emulators) {

@@ -1,5 +1,6 @@
 //! Servers that lie, stall and break off, and what becomes of the fetch.
 
+mod several;
 mod surroundings;
 
 use std::net::TcpListener;
@@ -300,7 +301,7 @@ fn a_receiver_that_fails_ends_the_fetch_as_it_is() {
     let server = Server::start(|_, request| Reply::honest(&body(), request));
     let source = Https::new(&impatient(), server.url("/x.deb"));
     let mut calls = 0;
-    let failure = source.fetch(&pinned(), &[0, 2], &mut |_, _| {
+    let failure = source.fetch(&pinned(), &[0, 2], 1, &mut |_, _| {
         calls += 1;
         Err(Error::new(Status::Failed, "the disk is full"))
     });
@@ -372,7 +373,7 @@ fn a_receiver_may_take_its_time() {
         Ok(())
     };
     source
-        .fetch(&pinned(), &[0, 1], slow)
+        .fetch(&pinned(), &[0, 1], 1, slow)
         .map_err(Failure::into_error)
         .unwrap();
     assert_eq!(server.requests().len(), 1);
