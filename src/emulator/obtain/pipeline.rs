@@ -121,7 +121,12 @@ pub(super) fn run(
             .join()
             .unwrap_or_else(|_| Err(panicked("storing")))?;
         ended.into_iter().collect::<Result<()>>()?;
-        fetched
+        fetched?;
+        // A source that says so has to have delivered everything.
+        match work.iter().all(Work::is_named) {
+            true => Ok(()),
+            false => Err(panicked("fetching")),
+        }
     })
 }
 

@@ -21,6 +21,8 @@ struct Package {
     blocks: Vec<Vec<u8>>,
     /// This one doesn't come.
     lost: Option<usize>,
+    /// And that isn't told.
+    silently: bool,
 }
 
 impl Package {
@@ -31,6 +33,7 @@ impl Package {
                 .map(|part| xz_block(part, 6))
                 .collect(),
             lost: None,
+            silently: false,
         }
     }
 
@@ -76,6 +79,9 @@ impl Source for Package {
         deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure> {
         for &index in wanted.iter().rev() {
+            if self.lost == Some(index) && self.silently {
+                continue;
+            }
             if self.lost == Some(index) {
                 return Err(Failure::Source(Error::new(Status::Unreachable, "lost")));
             }
@@ -155,6 +161,16 @@ fn what_came_whole_before_a_failure_is_kept() {
     let release = package.release();
     let (obtained, there) = obtain_from(package, &release, &["arm", "aarch64", "s390x"], None);
     assert_eq!(obtained.unwrap_err().reason(), "lost");
+    assert_eq!(there, ["qemu-s390x"]);
+}
+
+#[test]
+fn a_source_that_leaves_something_out_has_failed() {
+    let mut package = Package::new();
+    (package.lost, package.silently) = (Some(0), true);
+    let release = package.release();
+    let (obtained, there) = obtain_from(package, &release, &["arm", "s390x"], None);
+    assert_eq!(obtained.unwrap_err().status(), Status::Failed);
     assert_eq!(there, ["qemu-s390x"]);
 }
 
