@@ -160,6 +160,9 @@ impl World {
             .env("PATH", PATH)
             .env("LC_ALL", "C")
             .env("BINFMTCTL", BINARY)
+            // How much happens at once must make no difference: whoever runs the
+            // tests may say.
+            .envs(std::env::var_os("BINFMTCTL_JOBS").map(|jobs| ("BINFMTCTL_JOBS", jobs)))
             .env("BINFMTCTL_USERNS", "1")
             .env("BINFMTCTL_PREFIX", self.prefix())
             .env("BINFMTCTL_CONF", self.conf_path())
