@@ -10,8 +10,8 @@
 //!         -> mount -> guard -> register -> prove -> persist -> report
 //! ```
 //!
-//! A module knows only those before it in this list: [`error`], [`digest`] and
-//! [`durable`] are for all; [`platform`] is the table; [`host`] is what this
+//! A module knows only those before it in this list: [`error`], [`concurrent`],
+//! [`digest`] and [`durable`] are for all; [`platform`] is the table; [`host`] is what this
 //! machine is; [`emulator`] gets the bytes and never touches the kernel;
 //! [`binfmt`] and [`probe`] stand side by side and never touch the network;
 //! [`rehearsal`] tries rules where they do no harm; [`report`] says what was
@@ -20,6 +20,7 @@
 
 pub mod error;
 
+pub mod concurrent;
 pub mod digest;
 pub mod durable;
 

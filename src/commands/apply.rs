@@ -16,6 +16,7 @@ use super::install::sum_up;
 use super::install::warnings::lifetime;
 use super::{Context, Reply};
 use crate::binfmt::{Entry, Flags, Rule, conf};
+use crate::concurrent;
 use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request, TARGETS, Target};
 use crate::probe::{Probe, Runner};
@@ -55,10 +56,12 @@ pub fn run(context: &Context) -> Result<Reply> {
     let plan = Plan::new(&written, &request, &survey);
     let registrar = Registrar::new(context, &instance, &lock, &survey, &written);
     let mut changed = false;
-    for step in plan.work() {
-        let done = written
-            .require_sound(context, step.platform)
-            .and_then(|()| registrar.carry_out(step));
+    let steps: Vec<_> = plan.work().collect();
+    let done = concurrent::map(&steps, context.jobs, |step| {
+        written.require_sound(context, step.platform)?;
+        registrar.carry_out(step)
+    });
+    for (step, done) in steps.iter().zip(done) {
         match done {
             Ok(_) => changed = true,
             Err(error) => failures.push((step.platform.name.to_owned(), error)),

@@ -25,6 +25,7 @@ use register::Registrar;
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
+use crate::concurrent;
 use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -166,8 +167,10 @@ impl Run<'_> {
         let terms = self.terms(&release);
         let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
         let mut registered = plan.rules_in_place();
-        for step in plan.work() {
-            match registrar.carry_out(step) {
+        let steps: Vec<_> = plan.work().collect();
+        let done = concurrent::map(&steps, self.context.jobs, |step| registrar.carry_out(step));
+        for (step, done) in steps.iter().zip(done) {
+            match done {
                 Ok(rules) => {
                     changes.any = true;
                     registered.extend(rules);

@@ -15,8 +15,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
-use std::thread;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use child::{End, Loaded};
@@ -27,6 +26,7 @@ use nix::unistd::Pid;
 use sys::{Ran, Unprepared};
 pub use sys::{forget_variables, give_back_memory, pin_name_services, wait_for_children};
 
+use crate::concurrent;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::{PROBE_ARGUMENTS, PROBE_BASE, PROBE_STATUS, Platform, Target, Variant};
@@ -83,10 +83,15 @@ pub enum Failure {
     /// The emulator started and didn't end the probe as it should; how it ended.
     #[error("{0}")]
     EmulatorFailed(String),
-    /// The probe ran, with this number of arguments instead of
-    /// [`PROBE_ARGUMENTS`]: real programs take one argument for another.
-    #[error("its program got {} instead of {PROBE_ARGUMENTS}", arguments(*.0))]
-    ArgumentsShifted(i32),
+    /// The probe ran, with another number of arguments than it was given: real
+    /// programs take one argument for another.
+    #[error("its program got {} instead of {given}", arguments(*.got))]
+    ArgumentsShifted {
+        /// How many it got.
+        got: i32,
+        /// How many it was given.
+        given: i32,
+    },
     /// It was still running at the time limit.
     #[error("it was still running at the time limit")]
     TimedOut,
@@ -182,41 +187,13 @@ pub type Proved<'a> = &'a (dyn Fn(&Runner) -> bool + Sync);
 /// outcomes in the order of the probes.
 /// What isn't `proved` runs them twice, see [`run`].
 pub fn run_all(probes: &[Probe], jobs: Option<usize>, proved: Proved<'_>) -> Vec<Outcome> {
-    // A probe is waited for longer than it computes.
-    let usual = || thread::available_parallelism().map_or(2, usize::from) * 2;
-    let workers = jobs.unwrap_or_else(usual);
-    let queue = Mutex::new(probes.iter().enumerate());
-    let mut outcomes: Vec<_> = thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            // ptrace ties a process to the thread that started it: each
-            // thread sees its probes through to the end.
-            while let Some((i, probe)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-                done.push((i, run_unless(*probe, proved)));
-            }
-            done
-        };
-        // Where no further thread may be started this one does it alone.
-        let threads: Vec<_> = (1..workers.min(probes.len()))
-            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
-        let own = work();
-        let theirs = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default());
-        own.into_iter().chain(theirs).collect()
-    });
-    outcomes.sort_by_key(|(i, _)| *i);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    // ptrace ties a process to the thread that started it.
+    concurrent::map(probes, jobs, |probe| run(*probe, proved))
 }
 
-/// Runs one probe as the only file of an empty root, and where an emulator runs
-/// it once more, for that may be no emulator.
-pub fn run(probe: Probe) -> Outcome {
-    run_unless(probe, &|_| false)
-}
-
-fn run_unless(probe: Probe, proved: Proved<'_>) -> Outcome {
+/// Runs one probe as the only file of an empty root; and, unless the emulator
+/// that runs it is `proved`, once more, for that may be no emulator.
+fn run(probe: Probe, proved: Proved<'_>) -> Outcome {
     let image = probe.image();
     let outcome = run_once(&image);
     let is_known = |runner: &Runner| runner.native || proved(runner);
@@ -287,7 +264,7 @@ fn runner(loaded: Loaded, image: &[u8]) -> Runner {
 
 fn verdict(end: End) -> Result<(), Failure> {
     match end {
-        End::Exited(status) => exited(status),
+        End::Exited(status) => exited(status, PROBE_ARGUMENTS),
         End::Signalled(signal) => Err(Failure::EmulatorFailed(format!("it died of {signal}"))),
         End::TimedOut => Err(Failure::TimedOut),
         End::NotExecuted(error) => Err(match error.raw_os_error() {
@@ -299,11 +276,12 @@ fn verdict(end: End) -> Result<(), Failure> {
     }
 }
 
-/// What an exit status says: the probe's own, or else the emulator's.
-fn exited(status: i32) -> Result<(), Failure> {
-    match (status, status - PROBE_BASE) {
-        (PROBE_STATUS, _) => Ok(()),
-        (_, got @ 1..=9) => Err(Failure::ArgumentsShifted(got)),
+/// What an exit status says of a probe that was given so many arguments: it is
+/// the probe's own, or else the emulator's.
+fn exited(status: i32, given: i32) -> Result<(), Failure> {
+    match status - PROBE_BASE {
+        got if got == given => Ok(()),
+        got @ 1..=9 => Err(Failure::ArgumentsShifted { got, given }),
         _ => Err(Failure::EmulatorFailed(format!(
             "it exited with status {status} instead of running the program"
         ))),
@@ -318,7 +296,8 @@ fn arguments(count: i32) -> String {
 }
 
 /// Runs the probe through an emulator that isn't registered yet, by starting
-/// it with the probe and one argument as its arguments.
+/// it with the probe and two arguments as its arguments: one more than
+/// [`prove_rule`], so that nothing passes both that doesn't run it.
 pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     let failed = || {
         Error::new(
@@ -340,7 +319,7 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     let mut command = Command::new(emulator);
     sys::end_with_thread(&mut command);
     let mut child = command
-        .args([&format!("/proc/self/fd/{}", probe.as_raw_fd()), "x"])
+        .args([&format!("/proc/self/fd/{}", probe.as_raw_fd()), "x", "x"])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -366,9 +345,12 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
             }
         }
     };
-    match status.code().map(exited) {
+    match status
+        .code()
+        .map(|status| exited(status, PROBE_ARGUMENTS + 1))
+    {
         Some(Ok(())) => Ok(()),
-        Some(Err(shifted @ Failure::ArgumentsShifted(_))) => Err(failed().because(shifted)),
+        Some(Err(shifted @ Failure::ArgumentsShifted { .. })) => Err(failed().because(shifted)),
         _ => Err(failed().because(format!(
             "it ended with {status} instead of running the program"
         ))),
@@ -376,7 +358,7 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
 }
 
 /// Runs the probe as a container would, and looks whether the emulator at the
-/// path that its rule names did it.
+/// path that its rule names did it, which [`prove_emulator`] has tried.
 pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
     let failed = |why: String| {
         Error::new(
@@ -385,7 +367,7 @@ pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
         )
         .because(why)
     };
-    let outcome = run(Probe::of(target));
+    let outcome = run_once(&Probe::of(target).image());
     if let Err(failure) = outcome.verdict {
         return Err(failed(format!(
             "its program doesn't run in an empty root: {failure}"
@@ -409,17 +391,17 @@ mod tests {
     #[test]
     fn the_hosts_own_platform_runs_natively() {
         let host = Host::read().unwrap().platform;
-        let outcome = run(Probe::of(host.target()));
+        let outcome = run(Probe::of(host.target()), &|_| false);
         assert_eq!(outcome.verdict, Ok(()));
         assert!(outcome.runner.is_some_and(|runner| runner.native));
     }
 
     #[test]
     fn a_program_that_gets_too_few_or_too_many_arguments_doesnt_run() {
-        use Failure::ArgumentsShifted;
+        let shifted = |got| Failure::ArgumentsShifted { got, given: 2 };
         assert_eq!(verdict(End::Exited(42)), Ok(()));
-        assert_eq!(verdict(End::Exited(41)), Err(ArgumentsShifted(1)));
-        assert_eq!(verdict(End::Exited(43)), Err(ArgumentsShifted(3)));
+        assert_eq!(verdict(End::Exited(41)), Err(shifted(1)));
+        assert_eq!(verdict(End::Exited(43)), Err(shifted(3)));
         for emulators_own in [0, 1, 40, 127, 255] {
             assert!(matches!(
                 verdict(End::Exited(emulators_own)),
@@ -427,11 +409,11 @@ mod tests {
             ));
         }
         assert_eq!(
-            ArgumentsShifted(1).to_string(),
+            shifted(1).to_string(),
             "its program got 1 argument instead of 2"
         );
         assert_eq!(
-            ArgumentsShifted(3).to_string(),
+            shifted(3).to_string(),
             "its program got 3 arguments instead of 2"
         );
     }

@@ -143,7 +143,7 @@ impl Facts {
                     .iter()
                     .any(|rule| rule.pattern.matches(&header)),
                 fault: interpreter.and_then(|path| interpreter::fault(path, context.host.platform)),
-                is_shifted: matches!(verdict, Some(Err(Failure::ArgumentsShifted(_)))),
+                is_shifted: matches!(verdict, Some(Err(Failure::ArgumentsShifted { .. }))),
                 is_pie: runner.is_none_or(|runner| interpreter::is_pie(&runner.exe)),
                 report,
             })

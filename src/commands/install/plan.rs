@@ -21,7 +21,7 @@ use crate::report::Action;
 use crate::report::survey::Survey;
 
 /// What a plan rests on besides what was seen.
-pub(in crate::commands) trait Terms {
+pub(in crate::commands) trait Terms: Sync {
     /// A platform's emulator and the flags of its rules, where it has one.
     fn emulator(&self, platform: &'static Platform) -> Option<(PathBuf, Flags)>;
 

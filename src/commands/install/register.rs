@@ -1,4 +1,4 @@
-//! guard -> register -> prove, for one step of a plan after the other.
+//! guard -> register -> prove, for a step of a plan.
 //!
 //! Nothing is registered that wasn't tried: the emulator has to be a static
 //! program for this host, and to run each probe when it is started by hand;
@@ -17,7 +17,8 @@ use crate::platform::Platform;
 use crate::probe;
 use crate::report::survey::Survey;
 
-/// What carries out the steps of a plan.
+/// What carries out the steps of a plan, also several at a time: each is about
+/// another platform, and so about other rules.
 pub(in crate::commands) struct Registrar<'a> {
     context: &'a Context,
     instance: &'a Instance,

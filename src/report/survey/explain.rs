@@ -93,7 +93,7 @@ impl Survey<'_> {
                 ),
             },
             Failure::EmulatorFailed(how) => (Cause::EmulatorFailed, format!("{rule}: {how}")),
-            Failure::ArgumentsShifted(_) => {
+            Failure::ArgumentsShifted { .. } => {
                 let preserves = winner.is_some_and(|entry| entry.known_flags().preserve_argv0);
                 let flag = if preserves { "set" } else { "not set" };
                 (
