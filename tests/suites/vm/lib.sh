@@ -266,13 +266,21 @@ boot() {
         return
     fi
     play "$seconds" "${options[@]}"
-    if crashed "$WORK/console"; then
+    if crashed "$WORK/console" || stuck; then
         mv "$WORK/before" "$DISK"
         play "$seconds" "${options[@]}"
     fi
     rm -f "$WORK/before"
     take_over "$WORK/told" "$WORK/console" "$title"
     hurt
+}
+
+# stuck: the emulated processor has missed that code was changed while it ran,
+# and the machine never came to its end.
+stuck() {
+    ! grep -q '^vm: end' "$WORK/told" && grep -q 'soft lockup' "$WORK/console" || return 1
+    say "the emulated processor is stuck; once more:"
+    grep -m 1 'soft lockup' "$WORK/console" | sed 's/^/      /'
 }
 
 # play SECONDS OPTION...
