@@ -238,13 +238,13 @@ fn a_pinned_program_that_is_no_emulator_is_refused() {
     let busybox = fs::read(busybox(host().debian.unwrap())).unwrap();
     let mut cases = vec![(busybox, "exit status: 127")];
     if host().emulator == "x86_64" {
-        // Started by hand it gets three arguments: its name, the probe, and the probe's.
+        // Started by hand it gets four arguments: its name, the probe, and the probe's two.
         let passes_on_all = Probe::of(host().target()).image();
         let mut exits = passes_on_all.clone();
         let base = exits.iter().rposition(|byte| *byte == 40).unwrap();
-        exits[base] = 3u8.wrapping_neg();
+        exits[base] = 4u8.wrapping_neg();
         cases.push((exits, "exit status: 0"));
-        cases.push((passes_on_all, "its program got 3 arguments instead of 2"));
+        cases.push((passes_on_all, "its program got 4 arguments instead of 3"));
     }
     for (bytes, word) in cases {
         let pinned = world.pin("riscv64", &bytes);

@@ -14,20 +14,29 @@ use crate::world::{Output, World};
 const INSTALL: &str = "install riscv64 --source https";
 
 /// Installs from a mirror, and from nowhere else.
-fn install_from(world: &World, mirror: &str) -> Output {
+fn install_from(world: &World, mirror: &str, options: &str) -> Output {
     let manifest = world.manifest_without_urls();
     world.ctl_with(
-        &format!("{INSTALL} --mirror {mirror}"),
+        &format!("{INSTALL} --mirror {mirror} {options}"),
         &[("BINFMTCTL_MANIFEST", &manifest)],
     )
 }
 
-/// Such a server is good enough.
+/// Such a server is good enough, over one connection.
 #[track_caller]
 fn serves(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Option<Server> {
+    serves_over(1, answer)
+}
+
+#[track_caller]
+fn serves_over(
+    connections: u32,
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> Option<Server> {
     let world = World::new()?;
     let server = Server::start(answer);
-    install_from(&world, &server.url()).assert_exit(0);
+    let options = format!("--jobs {connections}");
+    install_from(&world, &server.url(), &options).assert_exit(0);
     assert_eq!(world.stored().len(), 1);
     world.exec(&busybox("riscv64"), &["true"]).assert_exit(0);
     Some(server)
@@ -65,28 +74,38 @@ fn answer(head: &str, body: &[u8]) -> Answer {
 }
 
 #[test]
-fn only_the_needed_bytes_travel() {
-    let served = Arc::new(AtomicU64::new(0));
-    let count = served.clone();
-    let answer = move |request: &Request| {
-        let (start, end) = request.range;
-        count.fetch_add(end - start, Ordering::SeqCst);
-        Answer::honest(request)
-    };
-    let Some(server) = serves(answer) else { return };
-    let (served, size) = (served.load(Ordering::SeqCst), cache::release().size);
-    assert!(served * 100 < size * 13, "{served} of {size} bytes");
-    assert_eq!(server.asked(), 1, "adjacent blocks are one request");
+fn only_the_needed_bytes_travel_and_each_once() {
+    let mut all = Vec::new();
+    for connections in [1, 4] {
+        let served = Arc::new(AtomicU64::new(0));
+        let count = served.clone();
+        let answer = move |request: &Request| {
+            let (start, end) = request.range;
+            count.fetch_add(end - start, Ordering::SeqCst);
+            Answer::honest(request)
+        };
+        let Some(server) = serves_over(connections, answer) else {
+            return;
+        };
+        let (served, size) = (served.load(Ordering::SeqCst), cache::release().size);
+        assert!(served * 100 < size * 13, "{served} of {size} bytes");
+        all.push(served);
+        match connections {
+            1 => assert_eq!(server.asked(), 1, "adjacent blocks are one request"),
+            _ => assert!(server.asked() > 1, "parts of them are several"),
+        }
+    }
+    assert_eq!(all[0], all[1]);
 }
 
 #[test]
 fn a_second_install_asks_nobody() {
     let Some(world) = World::new() else { return };
     let server = Server::start(Answer::honest);
-    for _ in 0..2 {
-        install_from(&world, &server.url()).assert_exit(0);
-    }
-    assert_eq!(server.asked(), 1);
+    install_from(&world, &server.url(), "").assert_exit(0);
+    let asked = server.asked();
+    install_from(&world, &server.url(), "").assert_exit(0);
+    assert_eq!(server.asked(), asked);
 }
 
 #[test]
