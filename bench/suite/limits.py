@@ -51,6 +51,8 @@ def limits(bench: Bench) -> list[Limit]:
         limit("10 starts of a program", "/bin/true", true_times(world, 10), starts),
         limit(f"{len(bench.targets)} starts of a foreign program", "an arm64 `true`",
               world.foreign_true(len(bench.targets)), starts),
+        limit(f"{len(bench.targets)} starts of an emulator", "an arm64 program that only ends",
+              lambda: run([ending(world)], world.env, len(bench.targets)), starts),
         limit(f"decoding the block of arm64, {block.stat().st_size} bytes", "xz -dc",
               lambda: run(["xz", "-dc", block], world.env), large),
         limit("hashing arm64's emulator", "sha256sum", lambda: run(["sha256sum", emulator], world.env), large),
@@ -65,6 +67,21 @@ def limits(bench: Bench) -> list[Limit]:
         limit(f"writing {sum(sizes.values())} bytes, as many as all emulators have", "dd conv=fsync, zeros",
               lambda: zeros(world, copy, sum(sizes.values())), large),
     ]
+
+
+def ending(world: World) -> Path:
+    """The smallest arm64 program: mov x8, #93; mov x0, #0; svc #0."""
+    program = world.work / "ending"
+    if not program.exists():
+        code = struct.pack("<III", 0xD2800BA8, 0xD2800000, 0xD4000001)
+        base, start = 0x400000, 64 + 56
+        size = start + len(code)
+        ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+        head = struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, base + start, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
+        program.write_bytes(ident + head + segment + code)
+        program.chmod(0o755)
+    return program
 
 
 def zeros(world: World, to: Path, size: int) -> Sample:
