@@ -183,16 +183,15 @@ impl Outcome {
 /// Whether a runner is an emulator that was proved when it was set up.
 pub type Proved<'a> = &'a (dyn Fn(&Runner) -> bool + Sync);
 
-/// Runs all probes, `jobs` at a time or as many as suits this machine;
-/// outcomes in the order of the probes.
-/// What isn't `proved` runs them twice, see [`run`].
+/// Runs all probes, `jobs` at a time or as many as suits this machine; outcomes
+/// in the order of the probes. An emulator that isn't `proved` has to run its
+/// probe twice, with another number of arguments, since it may be none.
 pub fn run_all(probes: &[Probe], jobs: Option<usize>, proved: Proved<'_>) -> Vec<Outcome> {
     // ptrace ties a process to the thread that started it.
     concurrent::map(probes, jobs, |probe| run(*probe, proved))
 }
 
-/// Runs one probe as the only file of an empty root; and, unless the emulator
-/// that runs it is `proved`, once more, for that may be no emulator.
+/// Runs one probe as the only file of an empty root.
 fn run(probe: Probe, proved: Proved<'_>) -> Outcome {
     let image = probe.image();
     let outcome = run_once(&image);
