@@ -145,7 +145,8 @@ fn a_status_that_waits_for_emulators_has_no_other_processes_and_leaves_none() {
         let script = format!(
             "{} >/dev/null & for _ in {{1..80}}; do pause \"$1\"; done\n\
                 others; printf %s \"$found\" >{}; {{ kill -KILL $!; wait; }} 2>/dev/null || true",
-            status(whom),
+            // Both at a time.
+            status(whom) + " --jobs 2",
             seen.display(),
         );
         assert_eq!(left_by(&world, &script), "", "{whom}");
