@@ -39,8 +39,8 @@ pub struct Scope<'a> {
     /// Whether all platforms and variants are looked at. Otherwise only what was
     /// asked for, and what may run natively.
     pub everything: bool,
-    /// Whether emulators are read, 10 to 20 MB each, to which nobody has written
-    /// since they were stored.
+    /// Whether emulators to which nobody has written since they were stored are
+    /// read, 10 to 20 MB each, and tried twice, like all others.
     pub rereads: bool,
     /// How many programs to try at once, where it was said.
     pub jobs: Option<usize>,
@@ -174,7 +174,7 @@ impl<'a> Survey<'a> {
                     .is_none_or(|usual| first(probe).is_none_or(|other| other.name != usual.name))
             })
             .unzip();
-        let proved = |runner: &Runner| self.is_from_store(runner);
+        let proved = |runner: &Runner| self.stored(runner).is_some();
         self.missed = targets
             .into_iter()
             .zip(&probes)
@@ -191,7 +191,7 @@ impl<'a> Survey<'a> {
         probes: impl Iterator<Item = (&'static str, Probe)>,
     ) -> BTreeMap<&'static str, Outcome> {
         let (names, probes): (Vec<_>, Vec<_>) = probes.unzip();
-        let proved = |runner: &Runner| self.is_from_store(runner);
+        let proved = |runner: &Runner| self.stored(runner).is_some();
         let ran = probes
             .iter()
             .zip(probe::run_all(&probes, self.scope.jobs, &proved));

@@ -32,34 +32,24 @@ impl Running {
 }
 
 impl Survey<'_> {
-    /// Whether what ran is, right now, the file at its path in our store, where
-    /// only an emulator comes that was proved.
-    pub(super) fn is_from_store(&self, runner: &Runner) -> bool {
-        let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        promised.is_some() && runner.is_file(&runner.interpreter)
+    /// The digest under which the file that ran lies in our store, right now and
+    /// as it was stored: bytes that were compared, an emulator that was proved.
+    pub(super) fn stored(&self, runner: &Runner) -> Option<Digest> {
+        let promised = self.scope.store.digest_of_path(&runner.interpreter)?;
+        let file = runner.exe.metadata().ok()?;
+        let is_intact = runner.is_file(&runner.interpreter) && is_untouched(&file, &promised);
+        (is_intact && !self.scope.rereads).then_some(promised)
     }
 
     /// Whether what ran has the bytes that its path in our store stands for.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
         let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        self.is_from_store(runner) && self.digest(runner) == promised
+        let is_there = promised.is_some() && runner.is_file(&runner.interpreter);
+        is_there && self.digest(runner) == promised
     }
 
-    /// The digest of the bytes that ran. Where nobody has written to the file
-    /// since it was stored, that is the one that it was stored under.
     fn digest(&self, runner: &Runner) -> Option<Digest> {
-        let stored = match self.scope.rereads || !self.is_from_store(runner) {
-            true => None,
-            false => self.scope.store.digest_of_path(&runner.interpreter),
-        };
-        stored
-            .filter(|digest| {
-                runner
-                    .exe
-                    .metadata()
-                    .is_ok_and(|file| is_untouched(&file, digest))
-            })
-            .or_else(|| runner.sha256().ok())
+        self.stored(runner).or_else(|| runner.sha256().ok())
     }
 
     pub(super) fn running(&self, runner: &Runner) -> Running {
