@@ -257,7 +257,7 @@ boot() {
     cp --reflink=auto "$DISK" "$WORK/before"
     if [ -n "$cut" ]; then
         if ! cut_off "$seconds" "$cut" "${options[@]}"; then
-            crashed "$WORK/console" || die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
+            crashed "$WORK/console" || stuck || die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
             mv "$WORK/before" "$DISK"
             cut_off "$seconds" "$cut" "${options[@]}" ||
                 die "${title}it comes to the point" "$(tail -n "$TAIL" "$WORK/console")"
