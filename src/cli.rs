@@ -146,6 +146,9 @@ pub enum Command {
     /// The other side of a rehearsal, for binfmtctl's own use
     #[command(hide = true)]
     Rehearse,
+    /// What handles outside bytes, for binfmtctl's own use
+    #[command(hide = true)]
+    Errand,
     /// What clears up after a rehearsal, for binfmtctl's own use
     #[command(hide = true)]
     ClearUp {

@@ -98,6 +98,12 @@ impl Staged {
     }
 }
 
+/// A file that never gets a name, in the directory of this one.
+pub fn unnamed_beside(path: &Path) -> Result<File> {
+    let dir = parent(path);
+    tempfile::tempfile_in(dir).attempt(|| format!("cannot create a file in {}", dir.display()))
+}
+
 /// Writes a whole file.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let staged = Staged::create(path)?;

@@ -9,8 +9,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// What a run's exit status says. The numbers are part of the interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Status {
     /// The asked state doesn't hold.
@@ -98,6 +100,16 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Of two sources' errors the one to tell: wrong bytes are graver than no
+    /// bytes, and otherwise the last word counts.
+    pub fn or_graver(self, later: Self) -> Self {
+        let is_wrong = |error: &Self| error.status == Status::Integrity;
+        match is_wrong(&self) && !is_wrong(&later) {
+            true => self,
+            false => later,
+        }
     }
 
     /// The exit status.

@@ -11,6 +11,7 @@ use binfmtctl::cli::{Cli, Command};
 use binfmtctl::commands::{self, Context, Reply};
 use binfmtctl::dialect;
 use binfmtctl::emulator::directory::Directory;
+use binfmtctl::emulator::errand;
 use binfmtctl::emulator::store::Store;
 use binfmtctl::error::{Error, Result, Status};
 use binfmtctl::host::{Host, init_mounts};
@@ -48,6 +49,10 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
             ..Reply::default()
         };
         return (console, answer.map(text));
+    }
+    if let Command::Errand = &cli.command {
+        let done = errand::work(std::io::stdin());
+        return (console, done.map(|()| Reply::default()));
     }
     if let Command::ClearUp { dir } = &cli.command {
         commands::install::aftermath::clear_up(dir, std::io::stdin());
@@ -105,6 +110,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Rehearse
+        | Command::Errand
         | Command::ClearUp { .. } => Ok(Reply::default()),
     };
     (context.console, reply)

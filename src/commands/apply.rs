@@ -22,6 +22,7 @@ use crate::platform::{Platform, Request, TARGETS, Target};
 use crate::probe::{Probe, Runner};
 use crate::report::survey::{Scope, Survey};
 use crate::report::{Action, Document};
+use crate::rights::{REGISTERING, keep_only};
 
 /// Brings the kernel to what the file says: adds what is missing or wrong,
 /// removes nothing else.
@@ -47,6 +48,7 @@ pub fn run(context: &Context) -> Result<Reply> {
     context.could_change()?;
     require_null()?;
     let instance = context.instance()?;
+    keep_only(&REGISTERING)?;
     let lock = context.lock(&instance)?;
     // Another run may have come before the lock, with another file in the end,
     // and an instance to light.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Status};
 use crate::platform::{self, Exact, Platform};
 use crate::report::Cause;
 use crate::report::survey::Survey;
+use crate::rights::{REGISTERING, keep_only};
 
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -22,6 +23,7 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Reply> {
     platforms.dedup();
     // What can't be shown isn't claimed.
     let _ = context.show();
+    keep_only(&REGISTERING)?;
     let deadline = Instant::now() + Duration::from_secs(args.wait.into());
     let (survey, missing) = loop {
         let survey = Survey::of(context.scope(None), &platforms)?;

@@ -22,12 +22,14 @@ use crate::platform::{PLATFORMS, Platform, Target};
 use crate::rehearsal;
 use crate::report::survey::{Scope, Survey};
 use crate::report::{Document, Finding, Level};
+use crate::rights::{DIAGNOSING, keep_only};
 
 /// Looks at everything, and changes nothing.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
     let manifest = load_manifest(args.manifest.manifest.as_deref())?;
     let mut before = instance::Before::read(&context.mount, &context.host);
     before.hidden = context.show().err().map(|error| error.reason());
+    keep_only(&DIAGNOSING)?;
     let scope = Scope {
         rereads: true,
         ..context.scope(&manifest)

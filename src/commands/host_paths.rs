@@ -61,6 +61,7 @@ fn all(cli: &Cli) -> Vec<Named<'_>> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Rehearse
+        | Command::Errand
         | Command::ClearUp { .. } => {}
     }
     paths

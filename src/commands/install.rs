@@ -34,6 +34,7 @@ use crate::platform::{Platform, Request, TARGETS};
 use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
+use crate::rights::{REGISTERING, keep_only};
 
 /// Makes the platforms run, or says which don't and why.
 pub fn run(context: &Context, args: &Install) -> Result<Reply> {
@@ -160,6 +161,7 @@ impl Run<'_> {
         }
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
+        keep_only(&REGISTERING)?;
         let lock = instance.lock()?;
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);

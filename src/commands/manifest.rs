@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Reply, json, load_manifest};
 use crate::cli::ManifestCommand;
 use crate::digest::Digest;
-use crate::emulator::lock::lock;
+use crate::emulator::errand;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::store::Store;
 use crate::error::{Error, IoContext, Result, Status};
@@ -256,7 +256,7 @@ fn lock_packages(
     let mut releases = Vec::new();
     for package in packages {
         console.detail(&format!("reading {}", package.display()));
-        let mut release = lock(package, Vec::new(), suite.map(str::to_owned))?;
+        let mut release = errand::pin(package, suite)?;
         release.urls = urls.iter().map(|url| fill(url, &release)).collect();
         releases.push(release);
     }

@@ -4,6 +4,7 @@ use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::cli::StatusArgs;
 use crate::error::{Result, Status};
 use crate::report::survey::Survey;
+use crate::rights::{REGISTERING, keep_only};
 
 /// Looks, and changes nothing.
 pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
@@ -13,6 +14,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     if let Err(error) = context.show() {
         context.console.note(&error.line().to_string());
     }
+    keep_only(&REGISTERING)?;
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
     let listed = match args.platforms.is_empty() {
         true => None,

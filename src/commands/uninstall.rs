@@ -13,6 +13,7 @@ use crate::platform::Platform;
 use crate::probe::Probe;
 use crate::report::survey::Survey;
 use crate::report::{Action, Document};
+use crate::rights::{REGISTERING, keep_only};
 
 /// Removes our rules for the named platforms, or all of them; others' rules
 /// only by their exact names.
@@ -47,6 +48,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         Some(instance) => Some((instance.lock()?, instance)),
         None => None,
     };
+    keep_only(&REGISTERING)?;
     if plan.changes_conf {
         conf::write(&context.conf, &plan.remaining)?;
     }

@@ -1,26 +1,25 @@
 //! fetch -> verify -> decode -> verify -> store, as one flow.
 //!
 //! Emulators that lie somewhere as they are come first, and are only copied.
-//! Sources hand over verified blocks; decoders write what is in them straight
-//! into files that have no name yet; a finished file is read back, compared
-//! with its own digest, and only then named (`pipeline`). The queue between is
-//! short: a slow disk slows the download, not memory. The threads that touch
-//! outside bytes hold no capability.
+//! Everything else is fetched, verified and decoded by a process without
+//! rights (`errand`), into files that have no name. A file that it says is
+//! finished is copied to where that process can't write; the copy is compared
+//! with the emulator's digest, made to last, and only then named.
 
-mod pipeline;
 #[cfg(test)]
 mod tests;
 mod work;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-
-use caps::CapSet;
 
 use self::work::Work;
 use super::directory::Directory;
+use super::errand::{self, Ended, Hear, Told};
 use super::manifest::{Emulator, Release};
-use super::source::Sources;
+use super::source::{Place, Sources};
 use super::store::{Store, program_digest};
 use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -77,10 +76,11 @@ pub fn obtain(
     for (emulator, path) in emulators.iter().zip(paths(store, emulators)) {
         if !store.is_sound(&path)? {
             let staged = store.stage(&emulator.sha256, &emulator.binary(), emulator.size)?;
-            work.push(Work::new(release, emulator, staged));
+            work.push(Work::new(emulator, staged));
         }
     }
-    deliver(release, work, sources, jobs, observe)
+    let closed = store.prefix();
+    deliver(release, work, sources, closed, jobs, observe)
 }
 
 /// Writes the emulators into a directory, each under the name that it usually
@@ -109,19 +109,21 @@ pub fn extract(
         if program_digest(&path)? != Some(emulator.sha256) {
             let staged = Staged::create(&path)?;
             staged.reserve(emulator.size)?;
-            work.push(Work::new(release, emulator, staged));
+            work.push(Work::new(emulator, staged));
         }
         paths.push(path);
     }
-    deliver(release, work, sources, jobs, observe)?;
+    deliver(release, work, sources, dir, jobs, observe)?;
     Ok(paths)
 }
 
-/// Fetches, verifies and names what is missing.
+/// Fetches, verifies and names what is missing. Who fetches can't open what
+/// lies in `closed`.
 fn deliver<'a>(
     release: &Release,
     mut work: Vec<Work<'a>>,
     sources: &Sources,
+    closed: &Path,
     jobs: Option<usize>,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
@@ -134,10 +136,116 @@ fn deliver<'a>(
     if work.is_empty() {
         return Ok(());
     }
-    let done = pipeline::run(release, &work, &sources.packages, jobs, failed, observe);
+    // apt is given more rights than the others, so it has an errand of its own.
+    let is_apt = |place: &Place| matches!(place, Place::Apt(_));
+    let together = |a: &Place, b: &Place| !is_apt(a) && !is_apt(b);
+    for places in sources.packages.chunk_by(together) {
+        let left: Vec<&Work<'_>> = work.iter().filter(|work| !work.is_named()).collect();
+        match fetch(release, &left, places, closed, jobs, observe) {
+            Ok(()) => return Ok(()),
+            Err(Ended { error, elsewhere }) if elsewhere => {
+                failed = Some(match failed {
+                    Some(before) => Error::or_graver(before, error),
+                    None => error,
+                });
+            }
+            Err(ended) => return Err(ended.error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        Error::new(
+            Status::Unreachable,
+            format!("there is no source for {}", release.file),
+        )
+    }))
+}
+
+/// Sends somebody without rights to these places.
+fn fetch(
+    release: &Release,
+    work: &[&Work<'_>],
+    places: &[Place],
+    closed: &Path,
+    jobs: Option<usize>,
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(), Ended> {
+    let drafts: Vec<File> = (work.iter())
+        .map(|work| durable::unnamed_beside(work.path()))
+        .collect::<Result<_>>()?;
+    let files = work.iter().zip(&drafts);
+    let files: Vec<_> = files
+        .map(|(work, draft)| (work.emulator, work.path(), draft))
+        .collect();
+    finish_while(work, &drafts, observe, |hear| {
+        errand::fetch(release, &files, places, closed, jobs, hear)
+    })
+}
+
+/// Names what is finished in the drafts, as the errand tells it.
+fn finish_while(
+    work: &[&Work<'_>],
+    drafts: &[File],
+    observe: &(dyn Fn(Event<'_>) + Sync),
+    errand: impl FnOnce(&mut Hear<'_>) -> Result<(), Ended>,
+) -> Result<(), Ended> {
+    let (whole, finish) = channel();
+    let done = thread::scope(|scope| {
+        let finish = move || finish_all(work, drafts, finish);
+        let finisher = thread::Builder::new()
+            .spawn_scoped(scope, finish)
+            .map_err(|error| no_thread().because(error))?;
+        let mut hear = move |told| {
+            match told {
+                Told::Whole(number) => {
+                    // A finisher that has stopped has the error to tell.
+                    return whole
+                        .send(number)
+                        .map_err(|_| Error::new(Status::Failed, "storing stopped"));
+                }
+                told => observe_told(told, observe),
+            }
+            Ok(())
+        };
+        let fetched = errand(&mut hear);
+        // With it goes the sender, and the finisher ends.
+        drop(hear);
+        finisher.join().unwrap_or_else(|_| Err(bug("storing")))?;
+        fetched
+    });
     let named = work.iter().filter(|work| work.is_named());
     named.for_each(|work| observe(Event::Stored { path: work.path() }));
-    done
+    match done {
+        Ok(()) if !work.iter().all(|work| work.is_named()) => Err(bug("fetching").into()),
+        done => done,
+    }
+}
+
+fn observe_told(told: Told, observe: &(dyn Fn(Event<'_>) + Sync)) {
+    match told {
+        Told::Asking { source, bytes } => observe(Event::Asking {
+            source: &source,
+            bytes,
+        }),
+        Told::Verified { bytes } => observe(Event::Verified { bytes }),
+        Told::SourceFailed { source, why } => observe(Event::SourceFailed {
+            source: &source,
+            error: &why.into(),
+        }),
+        Told::Whole(_) | Told::Done(_) | Told::Failed { .. } => {}
+    }
+}
+
+/// The finisher: names what is whole, as it comes.
+fn finish_all(work: &[&Work<'_>], drafts: &[File], whole: Receiver<usize>) -> Result<()> {
+    whole.into_iter().try_for_each(|number| {
+        let (work, draft) = work.get(number).zip(drafts.get(number)).ok_or_else(|| {
+            Error::new(
+                Status::Failed,
+                "an emulator was told of that nobody asked for",
+            )
+        })?;
+        work.finish(draft)
+    })
 }
 
 /// Copies what the directory has. Returns what it hasn't, and why not.
@@ -156,19 +264,19 @@ fn copy<'a>(
     }
     let (mut left, mut failed) = (Vec::new(), None);
     for work in work {
-        // As with any source: these are outside bytes.
-        let verified = without_capabilities(|| dir.verified(&release.qemu, work.emulator));
-        match verified {
+        match dir.verified(&release.qemu, work.emulator) {
             Ok(file) => {
-                work.fill(file)?;
+                work.finish(&file)?;
                 observe(Event::Verified {
                     bytes: work.emulator.size,
                 });
-                work.finish()?;
                 observe(Event::Stored { path: work.path() });
             }
             Err(error) => {
-                failed = Some(graver(failed, error));
+                failed = Some(match failed {
+                    Some(before) => Error::or_graver(before, error),
+                    None => error,
+                });
                 left.push(work);
             }
         }
@@ -180,49 +288,12 @@ fn copy<'a>(
     Ok((left, failed))
 }
 
-/// Of two sources' errors the one to tell: wrong bytes are graver than no
-/// bytes, and otherwise the last word counts.
-fn graver(before: Option<Error>, error: Error) -> Error {
-    match before {
-        Some(before)
-            if before.status() == Status::Integrity && error.status() != Status::Integrity =>
-        {
-            before
-        }
-        _ => error,
-    }
-}
-
-/// Runs it in a thread of its own, since what a thread has given up is gone.
-fn without_capabilities<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let read = || {
-            drop_capabilities();
-            work()
-        };
-        match thread::Builder::new().spawn_scoped(scope, read) {
-            Ok(thread) => thread.join().unwrap_or_else(|_| Err(panicked("reading"))),
-            Err(error) => Err(no_thread().because(error)),
-        }
-    })
-}
-
-/// Gives up every capability of this thread. A process without any, as most
-/// are, has nothing to give up.
-fn drop_capabilities() {
-    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
-        // Taking away can't be refused; and if it were, the bytes are
-        // verified all the same.
-        let _ = caps::clear(None, set);
-    }
-}
-
 fn no_thread() -> Error {
-    Error::new(Status::Failed, "cannot start a thread to fetch emulators")
+    Error::new(Status::Failed, "cannot start a thread to store emulators")
         .hint("let this user have more processes (ulimit -u)")
 }
 
-fn panicked(what: &str) -> Error {
+fn bug(what: &str) -> Error {
     Error::new(
         Status::Failed,
         format!("{what} stopped because of a bug in binfmtctl"),

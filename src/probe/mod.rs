@@ -24,7 +24,9 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 use sys::{Ran, Unprepared};
-pub use sys::{forget_variables, give_back_memory, pin_name_services, wait_for_children};
+pub use sys::{
+    forget_variables, give_back_memory, inherit_nothing, pin_name_services, wait_for_children,
+};
 
 use crate::concurrent;
 use crate::digest::Digest;

@@ -27,6 +27,7 @@ mod leftovers;
 mod lifetime;
 mod platforms;
 mod rehearsal;
+mod rights;
 mod selection;
 mod truth;
 mod wrong_artifacts;

@@ -20,6 +20,7 @@ use crate::probe;
 use crate::rehearsal::{self, Part, Verdict};
 use crate::report::survey::Survey;
 use crate::report::{Document, RehearsedRule};
+use crate::rights::{REHEARSING, keep_only};
 
 /// What a dry run saw.
 #[derive(Default)]
@@ -81,6 +82,7 @@ impl Run<'_> {
             Some(_) => self.fetch(&shelf.store, survey, &plan, pinned, source)?,
             None => pinned.clone(),
         };
+        keep_only(&REHEARSING)?;
         let plan = self.plan(survey, &release);
         let mut changes = self.rehearse(survey, &plan, &shelf);
         changes.any |= self.would_sweep(survey, &plan)?;

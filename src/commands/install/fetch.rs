@@ -1,17 +1,14 @@
 //! Getting the planned emulators into a store, from the first source that has
 //! them; the same for the host's store and for a rehearsal's.
 
-use std::path::PathBuf;
-
 use super::Run;
 use super::plan::Plan;
-use crate::durable;
-use crate::emulator::lock::lock as pin;
+use crate::emulator::errand;
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
-use crate::emulator::source::{Apt, AptHost, Choice, Sources, candidates};
+use crate::emulator::source::{AptHost, Choice, DISTRO_PACKAGES, Place, Sources, candidates};
 use crate::emulator::store::Store;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::report::survey::Survey;
 
@@ -63,23 +60,23 @@ impl Run<'_> {
     /// the index that apt has verified with the distribution's keys.
     fn fetch_from_distribution(&self, store: &Store, survey: &Survey<'_>) -> Result<Release> {
         let apt = self.apt(store);
-        let scratch = self.scratch(store);
-        let dir = tempfile::tempdir_in(&scratch)
-            .attempt(|| format!("cannot make a temporary directory in {}", scratch.display()))?;
         let architecture = self.context.host.architecture()?;
         let mut last = None;
-        for package in apt.distro_candidates(architecture, dir.path()) {
-            let taken = package.and_then(|package| {
-                let release = pin(&package.path, Vec::new(), None)?;
-                let file = Choice::Path(package.path.clone());
-                let plan = self.plan(survey, &release);
-                let sources = candidates(&file, &release, None, &apt, None)?;
-                self.obtain(store, &plan, &release, &sources)?;
+        for package in DISTRO_PACKAGES {
+            let found = errand::distro(package, architecture, &apt, self.context.store.prefix());
+            let taken = found.and_then(|own| {
+                let release = &own.release;
+                let plan = self.plan(survey, release);
+                let sources = Sources {
+                    emulators: None,
+                    packages: vec![Place::File(own.package)],
+                };
+                self.obtain(store, &plan, release, &sources)?;
                 self.context.console.note(&format!(
                     "NOT the pinned QEMU: using the distribution's {} {} (QEMU {}), verified with its own keys",
-                    package.package, package.version, release.qemu
+                    release.package, release.version, release.qemu
                 ));
-                Ok(release)
+                Ok(own.release)
             });
             match taken {
                 Ok(release) => return Ok(release),
@@ -94,21 +91,14 @@ impl Run<'_> {
         }))
     }
 
-    /// The host's apt, which changes nothing of the host's in a dry run.
-    fn apt(&self, store: &Store) -> Apt {
+    /// The host's apt. In a dry run its packages lie with the emulators, to
+    /// go with them.
+    fn apt(&self, store: &Store) -> AptHost {
         let mut host = AptHost::default();
-        host.may_update &= !self.args.dry_run;
-        host.scratch = self.scratch(store);
-        Apt::of(host)
-    }
-
-    /// Where packages lie for a while: in a dry run with its emulators, to go
-    /// with them.
-    fn scratch(&self, store: &Store) -> PathBuf {
-        match self.args.dry_run {
-            true => store.prefix().to_owned(),
-            false => durable::scratch(),
+        if self.args.dry_run {
+            host.scratch = store.prefix().to_owned();
         }
+        host
     }
 
     fn obtain(

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::platform::{PLATFORMS, Platform, Request};
 use crate::report::survey::Survey;
 use crate::report::{Action, Document};
+use crate::rights::{REGISTERING, keep_only};
 use removal::Doom;
 use sight::Sight;
 use terms::InDirectory;
@@ -179,6 +180,7 @@ impl Run<'_> {
                 None => self.context.instance_with_rules(),
             })
             .and_then(|instance| Ok((self.context.lock(&instance)?, instance)));
+        let ready = ready.and_then(|right| keep_only(&REGISTERING).map(|()| right));
         match ready {
             Ok((lock, instance)) => self.carry_out(&instance, &lock, log),
             Err(error) => {

@@ -12,7 +12,7 @@ use crate::cli::Extract;
 use crate::commands::{Reply, load_manifest, parse_platforms};
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
-use crate::emulator::source::{Apt, Choice, candidates};
+use crate::emulator::source::{AptHost, Choice, candidates};
 use crate::error::{Error, Result, Status};
 use crate::host::{Host, architecture_of};
 use crate::platform::{Platform, Request};
@@ -53,7 +53,7 @@ pub fn run(console: &Console, jobs: Option<usize>, args: &Extract) -> Result<Rep
         &source,
         release,
         args.fetch.mirror.as_deref(),
-        &Apt::pinned(),
+        &AptHost::default(),
         None,
     )?;
     let observe = |event: obtain::Event<'_>| console.progress(event);

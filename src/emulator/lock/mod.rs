@@ -16,9 +16,7 @@ use std::path::Path;
 use self::contents::{MAX_STREAM, Piece, Stream};
 use self::deb::{Compression, Control, Member};
 use super::elf::Unfit;
-use super::manifest::words::{
-    is_file_name, is_package, is_qemu_version, is_suite, is_url, is_version,
-};
+use super::manifest::words::{is_file_name, is_package, is_qemu_version, is_suite, is_version};
 use super::manifest::{Block, Encoding, MAX_LENGTH, Release};
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result, Status};
@@ -77,26 +75,22 @@ impl LockError {
     }
 }
 
-/// Pins the package in a file, with the places where it can be got.
-pub fn lock(deb: &Path, urls: Vec<String>, suite: Option<String>) -> Result<Release> {
-    let usage = |what: String| Err(Error::new(Status::Usage, what));
-    if let Some(url) = urls.iter().find(|url| !is_url(url)) {
-        return usage(format!("{url:?} isn't an http or https address"));
-    }
+/// Pins the package in an open file, which is called `deb`, with the suite
+/// that has it.
+pub fn lock(deb: &Path, file: File, suite: Option<String>) -> Result<Release> {
     if let Some(suite) = suite.iter().find(|suite| !is_suite(suite)) {
-        return usage(format!("{suite:?} isn't a suite's name"));
+        let what = format!("{suite:?} isn't a suite's name");
+        return Err(Error::new(Status::Usage, what));
     }
     let attempt = || format!("cannot pin {}", deb.display());
     let refused = |error: LockError| Error::new(error.status(), attempt()).because(error);
     let mut package = Vec::new();
-    let file = File::open(deb).attempt(attempt)?;
     let read = file.take(MAX_LENGTH + 1).read_to_end(&mut package);
     read.attempt(attempt)?;
     if package.len() as u64 > MAX_LENGTH {
         return Err(refused(LockError::TooLarge));
     }
     let mut release = pin(&package).map_err(refused)?;
-    release.urls = urls;
     release.suite = suite;
     Ok(release)
 }

@@ -1,10 +1,12 @@
 //! What becomes of blocks that come, in whatever order, and of those that don't.
 
 use std::fs;
+use std::sync::Mutex;
 
 use super::*;
 use crate::digest::Digest;
 use crate::emulator::decode::tests::xz_block;
+use crate::emulator::errand::{Output, decode};
 use crate::emulator::manifest::{Block, Encoding};
 use crate::emulator::source::{Deliver, Failure, Source};
 
@@ -91,7 +93,7 @@ impl Source for Package {
     }
 }
 
-/// Obtains these emulators, and says which are there afterwards.
+/// Obtains these emulators, in this process, and says which are there afterwards.
 fn obtain_from(
     package: Package,
     release: &Release,
@@ -100,14 +102,31 @@ fn obtain_from(
 ) -> (Result<()>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(&dir.path().join("store")).unwrap();
-    let emulators: Vec<_> = (targets.iter())
-        .map(|target| release.emulator(target).unwrap())
-        .collect();
-    let sources = Sources {
-        emulators: None,
-        packages: vec![Box::new(package)],
+    let wanted = targets.iter().map(|target| {
+        let emulator = release.emulator(target).unwrap();
+        let staged = store.stage(&emulator.sha256, &emulator.binary(), emulator.size);
+        Work::new(emulator, staged.unwrap())
+    });
+    let work: Vec<_> = wanted.collect();
+    let sources: [Box<dyn Source>; 1] = [Box::new(package)];
+    let obtained = {
+        let work: Vec<_> = work.iter().collect();
+        let draft = |work: &&Work<'_>| durable::unnamed_beside(work.path()).unwrap();
+        let drafts: Vec<_> = work.iter().map(draft).collect();
+        let outputs: Vec<_> = (work.iter().zip(&drafts))
+            .map(|(work, draft)| {
+                let (file, path) = (draft.try_clone().unwrap(), work.path().to_owned());
+                Output::new(release, work.emulator, file, path)
+            })
+            .collect();
+        finish_while(&work, &drafts, &|_| {}, |hear| {
+            let hear = Mutex::new(hear);
+            let tell = |told| drop((hear.lock().unwrap())(told));
+            decode(release, &outputs, &sources, jobs, &tell)
+        })
     };
-    let obtained = obtain(&store, release, &emulators, &sources, jobs, &|_| {});
+    let obtained = obtained.map_err(|ended| ended.error);
+    drop(work);
     let there = store.list().unwrap();
     for path in &there {
         assert!(store.is_sound(path).unwrap());

@@ -1,36 +1,32 @@
 //! An emulator on its way to the disk: a file without a name, which gets it
-//! when the bytes that are on the disk are the pinned ones.
+//! when the bytes that were written into it are the pinned ones.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::durable::Staged;
-use crate::emulator::manifest::{Emulator, Release};
+use crate::emulator::manifest::Emulator;
 use crate::error::{Error, IoContext, Result, Status};
 
-/// One emulator, written to by whoever decodes a part of it.
+/// One emulator.
 pub(super) struct Work<'a> {
     /// Which one.
     pub emulator: &'a Emulator,
     path: PathBuf,
     /// Nothing once the file has its name.
-    staged: RwLock<Option<Staged>>,
-    /// How many of its blocks aren't decoded yet.
-    left: AtomicUsize,
+    staged: Mutex<Option<Staged>>,
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(release: &Release, emulator: &'a Emulator, staged: Staged) -> Self {
+    pub(super) fn new(emulator: &'a Emulator, staged: Staged) -> Self {
         Self {
             emulator,
             path: staged.target().to_owned(),
-            left: AtomicUsize::new(release.blocks_of(emulator).len()),
-            staged: RwLock::new(Some(staged)),
+            staged: Mutex::new(Some(staged)),
         }
     }
 
@@ -41,74 +37,59 @@ impl<'a> Work<'a> {
 
     /// Whether it has got its name.
     pub(super) fn is_named(&self) -> bool {
-        let staged = self.staged.read().unwrap_or_else(PoisonError::into_inner);
-        staged.is_none()
+        self.staged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
     }
 
-    /// Writes the whole emulator down.
-    pub(super) fn fill(&self, from: File) -> Result<()> {
-        self.write(|mut to| std::io::copy(&mut from.take(self.emulator.size), &mut to).map(drop))
-    }
-
-    /// Writes down the part of `decoded`, which starts at `from` in the
-    /// stream, that belongs to this emulator.
-    pub(super) fn take(&self, from: u64, decoded: &[u8]) -> Result<()> {
-        let (start, end) = (self.emulator.offset, self.end());
-        let first = start.max(from);
-        let last = end.min(from + decoded.len() as u64);
-        if first >= last {
+    /// Copies the emulator out of a file, into which somebody else may still
+    /// write, and gives the copy its name if its bytes are the pinned ones.
+    pub(super) fn finish(&self, from: &File) -> Result<()> {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(copy) = &*staged else {
             return Ok(());
+        };
+        let copying = Copying {
+            from,
+            to: copy.file(),
+            position: 0,
+        };
+        let copied = Digest::of_reader(copying.take(self.emulator.size));
+        let (found, _) = copied.attempt(|| format!("cannot write {}", self.path.display()))?;
+        if found != self.emulator.sha256 {
+            return Err(not_pinned(self.emulator, &found));
         }
-        let part = &decoded[(first - from) as usize..(last - from) as usize];
-        self.write(|to| to.write_all_at(part, first - start))
-    }
-
-    /// Where the emulator ends in the stream.
-    pub(super) fn end(&self) -> u64 {
-        self.emulator.offset + self.emulator.size
-    }
-
-    /// Counts one of its blocks as decoded; whether that was the last.
-    pub(super) fn is_whole_now(&self) -> bool {
-        self.left.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
-    /// Gives the emulator its name, once its bytes on the disk are the right ones.
-    pub(super) fn finish(&self) -> Result<()> {
-        let mut staged = self.staged.write().unwrap_or_else(PoisonError::into_inner);
         match staged.take() {
-            Some(staged) => {
-                verify(self.emulator, &staged)?;
-                staged.publish(0o755)
-            }
+            Some(copy) => copy.publish(0o755),
             None => Ok(()),
         }
     }
+}
 
-    fn write(&self, write: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
-        let staged = self.staged.read().unwrap_or_else(PoisonError::into_inner);
-        // A block is decoded once, so nothing comes after the whole.
-        let Some(staged) = &*staged else {
-            return Ok(());
-        };
-        write(staged.file()).attempt(|| format!("cannot write {}", self.path.display()))
+/// A reader that writes down what it reads, at the same place.
+struct Copying<'a> {
+    from: &'a File,
+    to: &'a File,
+    position: u64,
+}
+
+impl Read for Copying<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read_at(into, self.position)?;
+        self.to.write_all_at(&into[..length], self.position)?;
+        self.position += length as u64;
+        Ok(length)
     }
 }
 
-/// Compares the bytes that are on the disk with the emulator's digest.
-fn verify(emulator: &Emulator, staged: &Staged) -> Result<()> {
-    let path = staged.target().display();
-    let file = File::open(staged.path()).attempt(|| format!("cannot read {path}"))?;
-    let (found, _) = Digest::of_reader(file).attempt(|| format!("cannot read {path}"))?;
-    if found == emulator.sha256 {
-        return Ok(());
-    }
-    Err(Error::new(
+fn not_pinned(emulator: &Emulator, found: &Digest) -> Error {
+    Error::new(
         Status::Integrity,
         format!(
             "the emulator for {} isn't the pinned one: its sha256 is {found}, not {}",
             emulator.target, emulator.sha256
         ),
     )
-    .hint("the manifest contradicts itself; make it anew with `binfmtctl manifest lock`"))
+    .hint("the manifest contradicts itself; make it anew with `binfmtctl manifest lock`")
 }

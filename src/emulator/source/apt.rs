@@ -3,9 +3,11 @@
 //! The pinned package comes through an apt root in a scratch directory, so
 //! the host's lists, pins and hooks neither matter nor change; its blocks are
 //! verified like any other. The distribution's own package comes with the
-//! host's lists and keys, and is compared with the digest in the index that
-//! apt verified. What is refused: hosts that aren't Debian (for the pinned
-//! package), and repositories that Debian's keys didn't sign.
+//! host's lists and keys (lists of its own where the host has none), and is
+//! compared with the digest in the index that apt verified. apt runs with the
+//! rights that this process has: none. What is refused: hosts that aren't
+//! Debian (for the pinned package), and repositories that Debian's keys didn't
+//! sign.
 
 mod command;
 mod sources;
@@ -15,13 +17,13 @@ mod tests;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use self::command::{cannot_run, configuration, index_record, quiet, run};
+use self::command::{cannot_run, configuration, index_record, own_lists, quiet, run};
 use self::sources::{archive, deb822, one_line, os_release};
 use super::{Deliver, Failure, FileSource, Source};
 use crate::digest::Digest;
@@ -32,10 +34,10 @@ use crate::error::{Error, IoContext, Result, Status};
 /// Which packages of a distribution hold static emulators, in the order to
 /// try: before QEMU 10 `qemu-user` was linked dynamically, and since then
 /// `qemu-user-static` holds only links into it.
-const DISTRO_PACKAGES: [&str; 2] = ["qemu-user-static", "qemu-user"];
+pub const DISTRO_PACKAGES: [&str; 2] = ["qemu-user-static", "qemu-user"];
 
 /// What apt needs of a host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AptHost {
     /// The `apt-get` program.
     pub apt_get: PathBuf,
@@ -47,14 +49,9 @@ pub struct AptHost {
     pub os_release: PathBuf,
     /// Where distributions put their keyrings.
     pub keyrings: PathBuf,
-    /// The user database, where apt's own user is looked up.
-    pub passwd: PathBuf,
-    /// Which users there are in this user namespace.
-    pub uid_map: PathBuf,
-    /// Where the scratch directory is made.
+    /// Where everything that apt writes goes. Credentials for the host's
+    /// mirrors that lie there, in [`CREDENTIALS`], are used.
     pub scratch: PathBuf,
-    /// Whether the host's own package lists may be updated, if they are empty.
-    pub may_update: bool,
 }
 
 impl Default for AptHost {
@@ -65,79 +62,46 @@ impl Default for AptHost {
             etc: "/etc/apt".into(),
             os_release: "/etc/os-release".into(),
             keyrings: "/usr/share/keyrings".into(),
-            passwd: "/etc/passwd".into(),
-            uid_map: "/proc/self/uid_map".into(),
             scratch: durable::scratch(),
-            may_update: nix::unistd::geteuid().is_root(),
         }
     }
 }
 
+/// The file of credentials in the scratch directory.
+pub const CREDENTIALS: &str = "auth.conf";
+
 /// The host's apt.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Apt {
     host: AptHost,
 }
 
-/// A package of the distribution, equal to the digest in apt's signed index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DistroPackage {
-    /// The package file, in the directory that the caller named.
-    pub path: PathBuf,
-    /// The package's name.
-    pub package: String,
-    /// The package's version.
-    pub version: String,
-    /// The digest, computed from the file and equal to the index's.
-    pub sha256: Digest,
-}
-
 impl Apt {
-    /// This host's apt, for pinned packages.
-    pub fn pinned() -> Self {
-        Self::default()
-    }
-
     /// The apt of a described host.
     pub fn of(host: AptHost) -> Self {
         Self { host }
     }
 
-    /// The distribution's own packages that may hold static emulators for
-    /// hosts of this architecture, best first. Each is downloaded into
-    /// `workdir` when the iterator gets there; which one holds what is asked
-    /// for shows in it.
-    pub fn distro_candidates<'a>(
-        &'a self,
-        host_arch: &'a str,
-        workdir: &'a Path,
-    ) -> impl Iterator<Item = Result<DistroPackage>> + 'a {
-        DISTRO_PACKAGES
-            .iter()
-            .map(move |package| self.distro_candidate(package, host_arch, workdir))
-    }
-
-    fn distro_candidate(&self, package: &str, arch: &str, workdir: &Path) -> Result<DistroPackage> {
+    /// Downloads one of the [`DISTRO_PACKAGES`] for hosts of this architecture:
+    /// a file in the scratch directory that is equal to apt's signed index.
+    pub fn distro_candidate(&self, package: &str, arch: &str) -> Result<PathBuf> {
         let spec = format!("{package}:{arch}");
-        let (version, expected) = match self.candidate(&spec)? {
-            Some(candidate) => candidate,
-            None if self.host.may_update => {
-                run(self.apt_get().arg("update"))?;
-                self.candidate(&spec)?.ok_or_else(|| no_candidate(&spec))?
+        let scratch = self.scratch()?.keep();
+        let conf = write(
+            &scratch.join("apt.conf"),
+            own_lists(&scratch, &self.host.credentials()),
+        )?;
+        let (conf, (version, expected)) = match self.candidate(&spec, None)? {
+            Some(candidate) => (None, candidate),
+            None => {
+                make_lists(&scratch)?;
+                run(&mut self.apt_get(Some(&conf), &["update"]))?;
+                let candidate = self.candidate(&spec, Some(&conf))?;
+                (Some(&*conf), candidate.ok_or_else(|| no_candidate(&spec))?)
             }
-            None => return Err(no_candidate(&spec).hint("run apt-get update as root")),
         };
-        let scratch = self.scratch()?;
         let spec = format!("{spec}={version}");
-        let downloaded = self.download(&scratch, &spec, None)?;
-        // Copied first and hashed then: apt's user could still write to the original.
-        let path = workdir.join(
-            downloaded
-                .file_name()
-                .unwrap_or_else(|| OsStr::new(package)),
-        );
-        let attempt = || format!("cannot copy {} to {}", downloaded.display(), path.display());
-        fs::copy(&downloaded, &path).attempt(attempt)?;
+        let path = self.download(&scratch, &spec, conf)?;
         let (found, _) = fs::File::open(&path)
             .and_then(Digest::of_reader)
             .attempt(|| format!("cannot read {}", path.display()))?;
@@ -147,18 +111,13 @@ impl Apt {
             );
             return Err(Error::new(Status::Integrity, what));
         }
-        Ok(DistroPackage {
-            path,
-            package: package.to_owned(),
-            version,
-            sha256: found,
-        })
+        Ok(path)
     }
 
     /// The version and digest that the host's apt would install.
-    fn candidate(&self, spec: &str) -> Result<Option<(String, Digest)>> {
-        let mut command = Command::new(&self.host.apt_cache);
-        let output = quiet(command.args(["show", "--no-all-versions", spec]))
+    fn candidate(&self, spec: &str, conf: Option<&Path>) -> Result<Option<(String, Digest)>> {
+        let show = ["show", "--no-all-versions", spec];
+        let output = quiet(&mut self.program(&self.host.apt_cache, conf, &show))
             .output()
             .map_err(|cause| cannot_run(&self.host.apt_cache, cause))?;
         Ok(index_record(&String::from_utf8_lossy(&output.stdout)))
@@ -167,49 +126,30 @@ impl Apt {
     /// Downloads the pinned package through an apt root of its own.
     fn download_pinned(
         &self,
-        scratch: &TempDir,
+        scratch: &Path,
         suite: &str,
         arch: &str,
         spec: &str,
     ) -> Result<PathBuf> {
         let base = self.archive()?;
         let keyring = self.keyring()?;
-        let root = scratch.path();
-        for dir in ["lists/partial", "cache/archives/partial"] {
-            let dir = root.join(dir);
-            fs::create_dir_all(&dir).attempt(|| format!("cannot create {}", dir.display()))?;
-        }
-        let write = |name: &str, text: String| -> Result<PathBuf> {
-            let path = root.join(name);
-            fs::write(&path, text).attempt(|| format!("cannot write {}", path.display()))?;
-            Ok(path)
-        };
+        make_lists(scratch)?;
         let keyring = keyring.display();
         write(
-            "sources.list",
+            &scratch.join("sources.list"),
             format!("deb [signed-by={keyring}] {base} {suite} main\n"),
         )?;
-        let conf = write("apt.conf", configuration(root, arch))?;
-        run(self.apt_get().arg("-c").arg(&conf).arg("update"))?;
+        let text = configuration(scratch, arch, &self.host.credentials());
+        let conf = write(&scratch.join("apt.conf"), text)?;
+        run(&mut self.apt_get(Some(&conf), &["update"]))?;
         self.download(scratch, spec, Some(&conf))
     }
 
     /// Downloads one package; where it is.
-    fn download(&self, scratch: &TempDir, spec: &str, conf: Option<&Path>) -> Result<PathBuf> {
-        let dir = scratch.path().join("download");
+    fn download(&self, scratch: &Path, spec: &str, conf: Option<&Path>) -> Result<PathBuf> {
+        let dir = scratch.join("download");
         fs::create_dir(&dir).attempt(|| format!("cannot create {}", dir.display()))?;
-        // As root, apt downloads as a user of its own if that user may write
-        // here. Giving it the directory keeps the code that parses the network
-        // away from root, which APT::Sandbox::User=root would not.
-        if let Some(uid) = self.apt_user() {
-            chown(&dir, Some(uid), None)
-                .attempt(|| format!("cannot hand {} to apt's user", dir.display()))?;
-        }
-        let mut command = self.apt_get();
-        if let Some(conf) = conf {
-            command.arg("-c").arg(conf);
-        }
-        run(command.args(["download", spec]).current_dir(&dir))?;
+        run(self.apt_get(conf, &["download", spec]).current_dir(&dir))?;
         let listing = || format!("cannot list {}", dir.display());
         for entry in fs::read_dir(&dir).attempt(listing)? {
             let path = entry.attempt(listing)?.path();
@@ -223,9 +163,7 @@ impl Apt {
 
     fn scratch(&self) -> Result<TempDir> {
         tempfile::Builder::new()
-            .prefix("binfmtctl-apt.")
-            // apt's user has to get in; nothing here is secret.
-            .permissions(fs::Permissions::from_mode(0o755))
+            .prefix("apt.")
             .tempdir_in(&self.host.scratch)
             .attempt(|| {
                 let dir = self.host.scratch.display();
@@ -233,26 +171,24 @@ impl Apt {
             })
     }
 
-    /// `apt-get`, which as root drops to a user of its own where it can.
-    fn apt_get(&self) -> Command {
-        let mut command = Command::new(&self.host.apt_get);
-        if nix::unistd::geteuid().is_root() && self.apt_user().is_none() {
+    fn apt_get(&self, conf: Option<&Path>, words: &[&str]) -> Command {
+        self.program(&self.host.apt_get, conf, words)
+    }
+
+    /// One of apt's programs, with a configuration besides the host's.
+    fn program(&self, program: &Path, conf: Option<&Path>, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.env("TMPDIR", &self.host.scratch);
+        if let Some(conf) = conf {
+            command.arg("-c").arg(conf);
+        }
+        command.args(words);
+        // As root apt would drop to a user of its own, for which this process
+        // hasn't the rights.
+        if nix::unistd::geteuid().is_root() {
             command.args(["-o", "APT::Sandbox::User=root"]);
         }
         command
-    }
-
-    /// The user that apt drops to, if this process is root and may do that: a
-    /// user namespace often has no such user.
-    fn apt_user(&self) -> Option<u32> {
-        if !nix::unistd::geteuid().is_root() {
-            return None;
-        }
-        let text = fs::read_to_string(&self.host.passwd).ok()?;
-        let line = text.lines().find(|line| line.starts_with("_apt:"))?;
-        let uid = line.split(':').nth(2)?.parse().ok()?;
-        let map = fs::read_to_string(&self.host.uid_map).ok()?;
-        is_mapped(&map, uid).then_some(uid)
     }
 
     /// The base URI of Debian's archive, as this host's apt knows it.
@@ -298,10 +234,6 @@ impl Source for Apt {
         "the host's apt".into()
     }
 
-    fn hands_over_to_another_user(&self) -> bool {
-        true
-    }
-
     fn fetch(
         &self,
         release: &Release,
@@ -316,7 +248,7 @@ impl Source for Apt {
             })?;
             let spec = format!("{}:{}={}", release.package, release.host, release.version);
             let scratch = self.scratch()?;
-            let path = self.download_pinned(&scratch, suite, &release.host, &spec)?;
+            let path = self.download_pinned(scratch.path(), suite, &release.host, &spec)?;
             Ok((scratch, FileSource::open(&path)?))
         };
         let (_scratch, file) = package().map_err(Failure::Source)?;
@@ -324,16 +256,24 @@ impl Source for Apt {
     }
 }
 
-/// Whether a user namespace with this uid_map has the user.
-fn is_mapped(uid_map: &str, uid: u32) -> bool {
-    uid_map.lines().any(|line| {
-        let numbers: Vec<u64> = line
-            .split_whitespace()
-            .filter_map(|number| number.parse().ok())
-            .collect();
-        matches!(numbers[..], [first, _, count]
-            if (first..first.saturating_add(count)).contains(&u64::from(uid)))
-    })
+impl AptHost {
+    fn credentials(&self) -> PathBuf {
+        self.scratch.join(CREDENTIALS)
+    }
+}
+
+/// The directories that apt wants for lists and packages of its own.
+fn make_lists(root: &Path) -> Result<()> {
+    for dir in ["lists/partial", "cache/archives/partial"] {
+        let dir = root.join(dir);
+        fs::create_dir_all(&dir).attempt(|| format!("cannot create {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: String) -> Result<PathBuf> {
+    fs::write(path, text).attempt(|| format!("cannot write {}", path.display()))?;
+    Ok(path.to_owned())
 }
 
 fn no_candidate(spec: &str) -> Error {

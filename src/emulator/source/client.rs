@@ -2,7 +2,7 @@
 //! and its failures in plain words.
 //!
 //! The client is built at the first request, not before: building it starts
-//! a thread, and a thread keeps the capabilities that its parent had then.
+//! a thread, and a thread keeps the rights that its parent had then.
 //! Proxies come from the environment as they do for curl (`https_proxy`,
 //! `http_proxy`, `all_proxy`, `no_proxy`, either case). What is refused: more
 //! than five redirects, any from https to http, and other schemes.
@@ -77,6 +77,12 @@ impl Client {
             settings,
             ..Self::default()
         }
+    }
+
+    /// Looks up whom to trust, while that can still be read. What is wrong
+    /// with it is told at the first request.
+    pub fn prepare(&self) {
+        let _ = self.tls();
     }
 
     /// The same for connections that others can do without: at the first

@@ -39,6 +39,21 @@ impl FileSource {
         })
     }
 
+    /// A package file that somebody has opened.
+    pub fn of(path: PathBuf, file: File) -> Self {
+        Self { path, file }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Opens the release's package in a directory, under its archive name or
     /// under the one that `apt-get download` gives it; `None` where neither is.
     pub fn in_dir(dir: &Path, release: &Release) -> Result<Option<Self>> {

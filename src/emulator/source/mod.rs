@@ -16,7 +16,7 @@ mod stream;
 pub(crate) mod testserver;
 mod tls;
 
-pub use apt::{Apt, AptHost, DistroPackage};
+pub use apt::{Apt, AptHost, CREDENTIALS, DISTRO_PACKAGES};
 pub use client::{Client, Settings};
 pub use file::FileSource;
 pub use https::Https;
@@ -37,13 +37,6 @@ pub type Deliver<'a> = dyn FnMut(usize, Vec<u8>) -> Result<()> + Send + 'a;
 pub trait Source: Send + Sync {
     /// What a person calls it: `https://host/path`, `the host's apt`, `/srv/x.deb`.
     fn name(&self) -> String;
-
-    /// Whether it leaves the network to another program, which gives up its
-    /// rights by itself and has to be handed a directory first. All others
-    /// are asked without any capability.
-    fn hands_over_to_another_user(&self) -> bool {
-        false
-    }
 
     /// Hands every one of `wanted` (indices into `release.blocks`, ascending)
     /// to `deliver`, verified against its digest, in any order, each once; where
@@ -148,17 +141,28 @@ impl FromStr for Choice {
     }
 }
 
+/// Where a package may be had; nothing was asked of it yet.
+#[derive(Debug)]
+pub enum Place {
+    /// At an address.
+    Url(String),
+    /// From the host's apt.
+    Apt(AptHost),
+    /// In a file.
+    File(FileSource),
+}
+
 /// Where a release's emulators may be had, in the order to try.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Sources {
     /// Emulators as they are.
     pub emulators: Option<Arc<Directory>>,
     /// The package that they lie in.
-    pub packages: Vec<Box<dyn Source>>,
+    pub packages: Vec<Place>,
 }
 
 impl Sources {
-    fn packages(packages: Vec<Box<dyn Source>>) -> Self {
+    fn packages(packages: Vec<Place>) -> Self {
         Self {
             emulators: None,
             packages,
@@ -168,18 +172,18 @@ impl Sources {
 
 /// The sources of a choice: emulators that are at hand, the mirror, the
 /// manifest's URLs, the host's apt; or the file alone. [`Choice::Distro`] has
-/// none, since its package isn't the pinned one: see [`Apt::distro_candidates`].
+/// none, since its package isn't the pinned one: see [`Apt::distro_candidate`].
 pub fn candidates(
     choice: &Choice,
     release: &Release,
     mirror: Option<&str>,
-    apt: &Apt,
+    apt: &AptHost,
     at_hand: Option<&Arc<Directory>>,
 ) -> Result<Sources> {
     match choice {
         Choice::Auto => {
             let mut packages = urls(release, mirror)?;
-            packages.push(Box::new(apt.clone()));
+            packages.push(Place::Apt(apt.clone()));
             Ok(Sources {
                 emulators: at_hand.cloned(),
                 packages,
@@ -194,10 +198,12 @@ pub fn candidates(
             }
             Ok(Sources::packages(sources))
         }
-        Choice::Apt => Ok(Sources::packages(vec![Box::new(apt.clone())])),
+        Choice::Apt => Ok(Sources::packages(vec![Place::Apt(apt.clone())])),
         Choice::Distro => Ok(Sources::default()),
         Choice::Path(path) if path.is_dir() => in_dir(path, release),
-        Choice::Path(path) => Ok(Sources::packages(vec![Box::new(FileSource::open(path)?)])),
+        Choice::Path(path) => Ok(Sources::packages(vec![Place::File(FileSource::open(
+            path,
+        )?)])),
     }
 }
 
@@ -218,25 +224,18 @@ fn in_dir(dir: &Path, release: &Release) -> Result<Sources> {
         }
         (package, loose) => Ok(Sources {
             emulators: loose.then(|| Arc::new(emulators)),
-            packages: package
-                .into_iter()
-                .map(|p| Box::new(p) as Box<dyn Source>)
-                .collect(),
+            packages: package.into_iter().map(Place::File).collect(),
         }),
     }
 }
 
-fn urls(release: &Release, mirror: Option<&str>) -> Result<Vec<Box<dyn Source>>> {
-    let client = Client::new();
+fn urls(release: &Release, mirror: Option<&str>) -> Result<Vec<Place>> {
     let mut urls = match mirror {
         Some(mirror) => below_mirror(mirror, release)?,
         None => Vec::new(),
     };
     urls.extend(release.urls.iter().cloned());
-    Ok(urls
-        .into_iter()
-        .map(|url| Box::new(Https::new(&client, url)) as Box<dyn Source>)
-        .collect())
+    Ok(urls.into_iter().map(Place::Url).collect())
 }
 
 /// Where a mirror may have the artifact: laid out like Debian's archive, or flat.
@@ -307,9 +306,14 @@ pub(crate) mod tests {
     }
 
     fn names(choice: &Choice, mirror: Option<&str>) -> Vec<String> {
-        let sources = candidates(choice, &release(b"", []), mirror, &Apt::pinned(), None).unwrap();
-        let packages = sources.packages.iter();
-        packages.map(|source| source.name()).collect()
+        let apt = AptHost::default();
+        let sources = candidates(choice, &release(b"", []), mirror, &apt, None).unwrap();
+        let name = |place: &Place| match place {
+            Place::Url(url) => url.clone(),
+            Place::Apt(_) => "the host's apt".to_owned(),
+            Place::File(file) => file.name(),
+        };
+        sources.packages.iter().map(name).collect()
     }
 
     #[test]
@@ -341,7 +345,7 @@ pub(crate) mod tests {
                 &choice,
                 &release(b"", []),
                 None,
-                &Apt::pinned(),
+                &AptHost::default(),
                 Some(&at_hand),
             )
             .unwrap();
@@ -363,7 +367,7 @@ pub(crate) mod tests {
         });
         let look = || {
             let choice = Choice::Path(dir.path().into());
-            let sources = candidates(&choice, &release, None, &Apt::pinned(), None)?;
+            let sources = candidates(&choice, &release, None, &AptHost::default(), None)?;
             Ok::<_, Error>((sources.emulators.is_some(), sources.packages.len()))
         };
         let error = look().unwrap_err();
@@ -395,7 +399,7 @@ pub(crate) mod tests {
                 &Choice::Auto,
                 &release(b"", []),
                 Some(mirror),
-                &Apt::pinned(),
+                &AptHost::default(),
                 None,
             )
             .err()
@@ -409,7 +413,7 @@ pub(crate) mod tests {
     fn https_without_any_url_says_so() {
         let mut release = release(b"", []);
         release.urls.clear();
-        let error = candidates(&Choice::Https, &release, None, &Apt::pinned(), None)
+        let error = candidates(&Choice::Https, &release, None, &AptHost::default(), None)
             .err()
             .unwrap();
         assert!(error.line().to_string().contains("--mirror"), "{error}");

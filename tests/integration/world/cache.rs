@@ -11,9 +11,6 @@ use std::sync::OnceLock;
 
 use binfmtctl::digest::Digest;
 use binfmtctl::emulator::manifest::{Manifest, Release};
-use binfmtctl::emulator::obtain;
-use binfmtctl::emulator::source::{Apt, AptHost, Choice, candidates};
-use binfmtctl::emulator::store::Store;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::host;
@@ -96,24 +93,15 @@ pub fn emulators() -> &'static Path {
             return dir;
         }
         let unpacked = super::directory();
-        let store = Store::new(unpacked.path()).expect("a store");
-        let emulators: Vec<_> = release.emulators.iter().collect();
-        let sources = candidates(
-            &Choice::Path(package),
-            &release,
-            None,
-            &Apt::of(AptHost::default()),
-            None,
-        )
-        .expect("the package");
-        obtain::obtain(&store, &release, &emulators, &sources, None, &|_| {})
-            .expect("its emulators");
         let ready = unpacked.path().join("ready");
-        fs::create_dir(&ready).expect("a directory");
-        for path in obtain::paths(&store, &emulators) {
-            let name = path.file_name().expect("a name");
-            fs::rename(&path, ready.join(name)).expect("an emulator");
-        }
+        let extracted = Command::new(env!("CARGO_BIN_EXE_binfmtctl"))
+            .args(["manifest", "extract", "all-targets", "--to"])
+            .arg(&ready)
+            .arg("--source")
+            .arg(package)
+            .output()
+            .expect("the program");
+        assert!(extracted.status.success(), "{extracted:?}");
         fs::rename(&ready, &dir).expect("a directory with emulators");
         dir
     })

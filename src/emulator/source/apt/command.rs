@@ -8,25 +8,42 @@ use std::process::{Command, Stdio};
 use crate::digest::Digest;
 use crate::error::{Error, Result, Status};
 
-/// apt's configuration for a root of its own. It is read after the host's, so
-/// that it can take away what would reach outside of the root: hooks, pins,
-/// a default release, and indices that nobody asked for.
-pub(super) fn configuration(root: &Path, arch: &str) -> String {
+/// apt's configuration for lists of its own, from the host's repositories. It
+/// is read after the host's, so that it can take away its hooks.
+pub(super) fn own_lists(root: &Path, credentials: &Path) -> String {
+    let credentials = match credentials.exists() {
+        true => format!("Dir::Etc::netrc \"{}\";\n", credentials.display()),
+        false => String::new(),
+    };
     let root = root.display();
     format!(
-        r#"Dir::Etc::SourceList "{root}/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Dir::State::Lists "{root}/lists";
-Dir::State::status "/dev/null";
+        r#"Dir::State::Lists "{root}/lists";
 Dir::Cache "{root}/cache";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
+#clear Acquire::Languages;
+Acquire::GzipIndexes "true";
+Acquire::Languages "none";
+Acquire::Retries "3";
+{credentials}"#
+    )
+}
+
+/// The same for a root of its own, which also takes away what else would reach
+/// outside of the root: pins, a default release, and indices that nobody asked
+/// for.
+pub(super) fn configuration(root: &Path, arch: &str, credentials: &Path) -> String {
+    let lists = own_lists(root, credentials);
+    let root = root.display();
+    format!(
+        r#"{lists}Dir::Etc::SourceList "{root}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State::status "/dev/null";
 #clear APT::Architectures;
 #clear APT::Default-Release;
-#clear Acquire::Languages;
 #clear Acquire::IndexTargets::deb::Translations;
 #clear Acquire::IndexTargets::deb::DEP-11;
 #clear Acquire::IndexTargets::deb::Contents-deb;
@@ -35,9 +52,6 @@ APT::Architectures "{arch}";
 APT::Update::Error-Mode "any";
 APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
-Acquire::GzipIndexes "true";
-Acquire::Languages "none";
-Acquire::Retries "3";
 "#
     )
 }
@@ -75,6 +89,7 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
     let words: Vec<_> = words
         .map(OsStr::to_string_lossy)
         .filter(|word| word != "-c")
+        .take_while(|word| word != "-o")
         .collect();
     let what = format!("apt-get {} failed", words.join(" "));
     let stderr = String::from_utf8_lossy(&output.stderr);

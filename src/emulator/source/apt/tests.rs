@@ -1,5 +1,7 @@
 //! A host in a directory, with programs that stand in for apt's; and the real apt once.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::super::tests::{fetched, release};
 use super::*;
 
@@ -13,7 +15,6 @@ fn host(root: &Path, os: &str) -> AptHost {
         os_release: root.join("os-release"),
         keyrings: root.join("keyrings"),
         scratch: root.to_owned(),
-        may_update: false,
         ..AptHost::default()
     }
 }
@@ -129,7 +130,7 @@ fn the_pinned_package_is_asked_by_name_architecture_and_version() {
     );
     let left = fs::read_dir(root.path()).unwrap().filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
-        name.to_string_lossy().starts_with("binfmtctl-apt.")
+        name.to_string_lossy().starts_with("apt.")
     });
     assert_eq!(left.count(), 0, "the scratch directory stays behind");
 }
@@ -142,7 +143,7 @@ fn another_package_of_that_name_is_refused() {
 }
 
 #[test]
-fn the_distributions_packages_come_in_order_and_equal_to_the_index() {
+fn the_distributions_package_is_equal_to_the_index() {
     let root = tempfile::tempdir().unwrap();
     let show = format!(
         "echo Version: 1:7.2; case $3 in qemu-user-static:*) echo SHA256: {};; *) echo SHA256: {};; esac",
@@ -155,50 +156,44 @@ fn the_distributions_packages_come_in_order_and_equal_to_the_index() {
         &show,
     );
     let apt = Apt::of(host);
-    let work = tempfile::tempdir().unwrap();
-    let mut found = apt.distro_candidates("amd64", work.path());
-    let first = found.next().unwrap().unwrap();
-    assert_eq!(
-        (first.package.as_str(), first.version.as_str()),
-        ("qemu-user-static", "1:7.2")
-    );
-    assert_eq!(first.path, work.path().join("p.deb"));
-    assert_eq!(fs::read(&first.path).unwrap(), b"body");
-    let second = found.next().unwrap().unwrap_err();
+    let [first, second] = DISTRO_PACKAGES.map(|package| apt.distro_candidate(package, "amd64"));
+    let path = first.unwrap();
+    assert!(path.starts_with(root.path()));
+    assert_eq!(fs::read(&path).unwrap(), b"body");
+    let second = second.unwrap_err();
     assert_eq!(second.status(), Status::Integrity);
     assert!(
         second.reason().contains("qemu-user:amd64=1:7.2"),
         "{second}"
     );
-    assert!(found.next().is_none());
 }
 
 #[test]
-fn the_hosts_lists_are_updated_only_when_empty_and_allowed() {
+fn a_host_without_lists_gets_none_but_they_are_fetched_for_once() {
     let root = tempfile::tempdir().unwrap();
-    let lists = root.path().join("lists");
-    let get = format!(
-        "case $1 in update) touch {0};; *) printf body >p.deb;; esac",
-        lists.display()
-    );
+    let get = "case $3 in
+        update) touch $(dirname $2)/lists/done;;
+        download) test -e $(dirname $2)/lists/done && printf body >p.deb;;
+    esac";
     let show = format!(
-        "test -e {} && printf 'Version: 1\\nSHA256: {}\\n'",
-        lists.display(),
+        "test $1 = -c && test -e $(dirname $2)/lists/done && printf 'Version: 1\\nSHA256: {}\\n'",
         Digest::of(b"body")
     );
-    let mut host = debian(root.path(), &get, &show);
-    let work = tempfile::tempdir().unwrap();
-    let first = |host: &AptHost| {
-        Apt::of(host.clone())
-            .distro_candidates("amd64", work.path())
-            .next()
-    };
-    let error = first(&host).unwrap().unwrap_err();
-    assert_eq!(error.advice(), Some("run apt-get update as root"));
-    assert!(!lists.exists());
-    host.may_update = true;
-    assert_eq!(first(&host).unwrap().unwrap().version, "1");
-    assert!(lists.exists());
+    let host = debian(root.path(), get, &show);
+    let path = Apt::of(host)
+        .distro_candidate("qemu-user", "amd64")
+        .unwrap();
+    assert_eq!(fs::read(path).unwrap(), b"body");
+}
+
+#[test]
+fn credentials_are_used_where_they_were_put_and_nowhere_else() {
+    let root = tempfile::tempdir().unwrap();
+    let credentials = root.path().join(CREDENTIALS);
+    let used = || own_lists(root.path(), &credentials).contains("Dir::Etc::netrc");
+    assert!(!used());
+    fs::write(&credentials, "machine d.example login me password secret\n").unwrap();
+    assert!(used());
 }
 
 #[test]
@@ -217,7 +212,7 @@ fn the_real_apt_downloads_another_architectures_package() {
     // A mirror that is being updated is out of step with itself for a while.
     let fetch = |suite: &str| {
         let scratch = apt.scratch().unwrap();
-        let path = apt.download_pinned(&scratch, suite, other, &format!("hello:{other}"))?;
+        let path = apt.download_pinned(scratch.path(), suite, other, &format!("hello:{other}"))?;
         assert!(path.to_string_lossy().ends_with(&format!("_{other}.deb")));
         assert!(fs::read(&path).unwrap().starts_with(b"!<arch>\n"));
         Ok::<(), Error>(())
@@ -225,13 +220,4 @@ fn the_real_apt_downloads_another_architectures_package() {
     if let Err(error) = fetch("trixie").or_else(|_| fetch("bookworm")) {
         panic!("{}", error.line());
     }
-}
-
-#[test]
-fn a_user_namespace_without_apts_user_is_noticed() {
-    let whole = "         0          0 4294967295\n";
-    assert!(is_mapped(whole, 42));
-    assert!(!is_mapped("         0          0          1\n", 42));
-    assert!(is_mapped("0 1000 1\n1 100000 65536\n", 42));
-    assert!(!is_mapped("nonsense\n", 42));
 }

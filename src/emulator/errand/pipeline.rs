@@ -1,18 +1,19 @@
-//! Sources -> decoders -> finisher, at the same time.
+//! Sources -> decoders, at the same time.
 //!
-//! Verified blocks go through a short queue to whichever decoder is free;
-//! each is decoded once, whichever emulators lie in it, and only as far as
-//! somebody needs it. An emulator whose last block is decoded goes to the
-//! finisher, which makes it last while others are still on their way. Who
-//! stops takes its end of a queue along, and the others notice.
+//! Sources hand over verified blocks, which go through a short queue to
+//! whichever decoder is free: a slow disk slows the download, not memory. Each
+//! block is decoded once, whichever emulators lie in it, and only as far as
+//! somebody needs it. An emulator whose last block is decoded is told, so that
+//! it is made to last while others are still on their way. Who stops takes its
+//! end of the queue along, and the others notice.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::work::Work;
-use super::{Event, drop_capabilities, graver, no_thread, panicked};
+use super::output::Output;
+use super::{Ended, Told};
 use crate::emulator::decode::decode;
 use crate::emulator::manifest::Release;
 use crate::emulator::source::{Deliver, Failure, Source};
@@ -64,22 +65,20 @@ impl Pace {
 }
 
 /// Gets the blocks, and the emulators out of them.
-pub(super) fn run(
+pub(in crate::emulator) fn run(
     release: &Release,
-    work: &[Work<'_>],
+    outputs: &[Output<'_>],
     sources: &[Box<dyn Source>],
     jobs: Option<usize>,
-    failed: Option<Error>,
-    observe: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<()> {
-    let mut missing: BTreeSet<usize> = work
+    tell: &(dyn Fn(Told) + Sync),
+) -> Result<(), Ended> {
+    let mut missing: BTreeSet<usize> = outputs
         .iter()
-        .flat_map(|work| release.blocks_of(work.emulator))
+        .flat_map(|output| release.blocks_of(output.emulator))
         .collect();
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let pace = Pace::new(release, &missing, jobs, processors);
     let (send, receive) = sync_channel::<Block>(1);
-    let (whole, finish) = channel();
     // The decoders own the receiving end: when the last one stops, the
     // fetcher notices.
     let receive = Arc::new(Mutex::new(receive));
@@ -87,45 +86,34 @@ pub(super) fn run(
         // Fewer than wanted do as well.
         let decoders: Vec<_> = (0..pace.decoders)
             .map_while(|_| {
-                let (receive, whole) = (Arc::clone(&receive), whole.clone());
-                let decode = move || decode_all(release, work, &receive, &whole);
+                let receive = Arc::clone(&receive);
+                let decode = move || decode_all(release, outputs, &receive, tell);
                 thread::Builder::new().spawn_scoped(scope, decode).ok()
             })
             .collect();
-        drop((receive, whole));
+        drop(receive);
         if decoders.is_empty() {
-            return Err(no_thread());
+            return Err(no_thread().into());
         }
-        // A directory of another user's takes root's rights, so this one keeps them.
-        let finishing = thread::Builder::new().spawn_scoped(scope, move || finish_all(finish));
-        let finisher = finishing.map_err(|error| no_thread().because(error))?;
-        // The sender goes with the closure, and with it the decoders end.
-        let fetched = fetch(
-            release,
-            &mut missing,
-            sources,
-            pace.ranges,
-            failed,
-            observe,
-            &mut move |index, bytes| {
-                // Nobody receives any more: who stopped has the error to tell.
-                send.send((index, bytes))
-                    .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
-            },
-        );
+        let mut deliver = move |index, bytes| {
+            // Nobody receives any more: who stopped has the error to tell.
+            send.send((index, bytes))
+                .map_err(|_| Error::new(Status::Failed, "decoding stopped"))
+        };
+        let ranges = pace.ranges;
+        let fetched = fetch(release, &mut missing, sources, ranges, tell, &mut deliver);
+        // With the sender the decoders end.
+        drop(deliver);
         let mut ended = Vec::new();
         for decoder in decoders {
-            ended.push(decoder.join().unwrap_or_else(|_| Err(panicked("decoding"))));
+            ended.push(decoder.join().unwrap_or_else(|_| Err(bug("decoding"))));
         }
-        finisher
-            .join()
-            .unwrap_or_else(|_| Err(panicked("storing")))?;
         ended.into_iter().collect::<Result<()>>()?;
         fetched?;
         // A source that says so has to have delivered everything.
-        match work.iter().all(Work::is_named) {
+        match outputs.iter().all(Output::is_whole) {
             true => Ok(()),
-            false => Err(panicked("fetching")),
+            false => Err(bug("fetching").into()),
         }
     })
 }
@@ -136,67 +124,51 @@ fn fetch(
     missing: &mut BTreeSet<usize>,
     sources: &[Box<dyn Source>],
     ranges: usize,
-    mut failed: Option<Error>,
-    observe: &(dyn Fn(Event<'_>) + Sync),
+    tell: &(dyn Fn(Told) + Sync),
     deliver: &mut Deliver<'_>,
-) -> Result<()> {
+) -> Result<(), Ended> {
+    let mut failed: Option<Error> = None;
     for source in sources {
         let wanted: Vec<usize> = missing.iter().copied().collect();
-        let name = source.name();
-        observe(Event::Asking {
-            source: &name,
+        tell(Told::Asking {
+            source: source.name(),
             bytes: wanted.iter().map(|i| release.blocks[*i].length).sum(),
         });
         let mut take = |index: usize, bytes: Vec<u8>| {
-            observe(Event::Verified {
+            tell(Told::Verified {
                 bytes: bytes.len() as u64,
             });
             missing.remove(&index);
             deliver(index, bytes)
         };
-        // A thread of its own, since what a thread has given up is gone.
-        let fetched = thread::scope(|scope| {
-            let ask = || {
-                if !source.hands_over_to_another_user() {
-                    drop_capabilities();
-                }
-                source.fetch(release, &wanted, ranges, &mut take)
-            };
-            match thread::Builder::new().spawn_scoped(scope, ask) {
-                Ok(asking) => asking
-                    .join()
-                    .unwrap_or_else(|_| Err(Failure::Deliver(panicked("fetching")))),
-                Err(error) => Err(Failure::Deliver(no_thread().because(error))),
-            }
-        });
-        match fetched {
+        match source.fetch(release, &wanted, ranges, &mut take) {
             Ok(()) => return Ok(()),
-            Err(Failure::Deliver(error)) => return Err(error),
+            Err(Failure::Deliver(error)) => return Err(error.into()),
             Err(Failure::Source(error)) => {
-                observe(Event::SourceFailed {
-                    source: &name,
-                    error: &error,
+                tell(Told::SourceFailed {
+                    source: source.name(),
+                    why: (&error).into(),
                 });
-                failed = Some(graver(failed, error));
+                failed = Some(match failed {
+                    Some(before) => before.or_graver(error),
+                    None => error,
+                });
             }
         }
     }
-    Err(failed.unwrap_or_else(|| {
-        Error::new(
-            Status::Unreachable,
-            format!("there is no source for {}", release.file),
-        )
-    }))
+    Err(Ended {
+        error: failed.unwrap_or_else(|| bug("fetching")),
+        elsewhere: true,
+    })
 }
 
 /// A decoder: decodes blocks until there are no more, or one is bad.
-fn decode_all<'w>(
+fn decode_all(
     release: &Release,
-    work: &'w [Work<'_>],
+    outputs: &[Output<'_>],
     receive: &Mutex<Receiver<Block>>,
-    whole: &Sender<&'w Work<'w>>,
+    tell: &(dyn Fn(Told) + Sync),
 ) -> Result<()> {
-    drop_capabilities();
     loop {
         let received = match receive.lock() {
             Ok(receive) => receive.recv(),
@@ -207,9 +179,10 @@ fn decode_all<'w>(
         };
         let block = &release.blocks[index];
         let start = release.block_start(index);
-        let lies_there = |work: &&'w Work<'_>| release.blocks_of(work.emulator).contains(&index);
-        let in_it: Vec<_> = work.iter().filter(lies_there).collect();
-        let needed = in_it.iter().map(|work| work.end() - start).max();
+        let lies_there = |output: &Output<'_>| release.blocks_of(output.emulator).contains(&index);
+        let numbered = outputs.iter().enumerate();
+        let in_it: Vec<_> = numbered.filter(|(_, output)| lies_there(output)).collect();
+        let needed = in_it.iter().map(|(_, output)| output.end() - start).max();
         let mut position = start;
         decode(
             release.encoding,
@@ -219,22 +192,30 @@ fn decode_all<'w>(
             &mut |decoded| {
                 let from = position;
                 position += decoded.len() as u64;
-                in_it.iter().try_for_each(|work| work.take(from, decoded))
+                in_it
+                    .iter()
+                    .try_for_each(|(_, output)| output.take(from, decoded))
             },
         )?;
         drop(bytes);
-        for work in in_it.into_iter().filter(|work| work.is_whole_now()) {
-            // A finisher that has stopped has the error to tell.
-            if whole.send(work).is_err() {
-                return Ok(());
+        for (number, output) in in_it {
+            if output.is_whole_now() {
+                tell(Told::Whole(number));
             }
         }
     }
 }
 
-/// The finisher: names what is whole, as it comes.
-fn finish_all(whole: Receiver<&Work<'_>>) -> Result<()> {
-    whole.into_iter().try_for_each(Work::finish)
+fn no_thread() -> Error {
+    Error::new(Status::Failed, "cannot start a thread to decode emulators")
+        .hint("let this user have more processes (ulimit -u)")
+}
+
+fn bug(what: &str) -> Error {
+    Error::new(
+        Status::Failed,
+        format!("{what} stopped because of a bug in binfmtctl"),
+    )
 }
 
 #[cfg(test)]
