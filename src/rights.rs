@@ -40,13 +40,14 @@ pub const REHEARSING: [Capability; 4] = [
     Capability::CAP_SETFCAP,
 ];
 
-/// What a diagnosis takes besides: files that aren't root's, and the kernel's log.
+/// What a diagnosis takes besides: logs and engines' sockets that aren't root's, and
+/// the kernel's log.
 pub const DIAGNOSING: [Capability; 6] = [
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_SYS_CHROOT,
     Capability::CAP_SYS_PTRACE,
     Capability::CAP_SETFCAP,
-    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_SYSLOG,
 ];
 
