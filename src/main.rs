@@ -18,6 +18,7 @@ use binfmtctl::host::{Host, init_mounts};
 use binfmtctl::rehearsal;
 use binfmtctl::report::ErrorReport;
 use binfmtctl::report::console::{self, Console};
+use binfmtctl::scratch;
 
 fn main() -> ExitCode {
     binfmtctl::probe::give_back_memory();
@@ -55,7 +56,7 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         return (console, done.map(|()| Reply::default()));
     }
     if let Command::ClearUp { dir } = &cli.command {
-        commands::install::aftermath::clear_up(dir, std::io::stdin());
+        scratch::aftermath::clear_up(dir, std::io::stdin());
         return (console, Ok(Reply::default()));
     }
     // What is generated from the command line's definition is the same everywhere.

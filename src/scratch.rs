@@ -1,6 +1,9 @@
-//! A temporary directory that isn't left for good by a run that is killed: a
-//! directory of this user's that nobody holds the lock of is what such a run
-//! left, and the next one removes it.
+//! A temporary directory that isn't left by a run that is killed: another
+//! process clears up after it (`aftermath`). Where even that was killed the next
+//! run does: a directory of this user's that nobody holds the lock of is what is
+//! left of one.
+
+pub mod aftermath;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,6 +13,7 @@ use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
+use self::aftermath::Aftermath;
 use crate::durable;
 use crate::error::{IoContext, Result};
 
@@ -21,11 +25,12 @@ const ATTEMPTS: usize = 3;
 pub struct Scratch {
     _lock: Option<Flock<File>>,
     dir: TempDir,
+    _aftermath: Option<Aftermath>,
 }
 
 impl Scratch {
-    /// An empty one in `place`, called `prefix` and something. What killed runs
-    /// of that prefix left there goes.
+    /// An empty one in `place`, called `prefix`, which ends in a dot, and
+    /// something. What killed runs of that prefix left there goes.
     pub fn new(place: &Path, prefix: &str) -> Result<Self> {
         sweep(place, prefix);
         let attempt = || format!("cannot make a temporary directory in {}", place.display());
@@ -46,7 +51,11 @@ impl Scratch {
             dir = create().attempt(attempt)?;
             held = hold(&dir);
         }
-        Ok(Self { _lock: held, dir })
+        Ok(Self {
+            _lock: held,
+            _aftermath: Aftermath::of(dir.path()),
+            dir,
+        })
     }
 
     /// Its path.

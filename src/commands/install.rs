@@ -4,7 +4,6 @@
 //! A platform that worked before works at every instant of this. What needs
 //! no change isn't touched; where nothing does, nothing is written anywhere.
 
-pub mod aftermath;
 pub(super) mod checks;
 mod dry_run;
 mod fetch;

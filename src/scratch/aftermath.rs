@@ -1,4 +1,4 @@
-//! What clears up after a rehearsal that can't do it itself: one that a signal
+//! What clears up after a run that can't do it itself: one that a signal
 //! ended, Ctrl-C or `kill -9`.
 //!
 //! It is this program once more, in a process group that no terminal signals.
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::shelf::sweep;
+use super::sweep;
 
 /// The hidden subcommand that is started.
 pub const SUBCOMMAND: &str = "clear-up";
@@ -23,10 +23,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A process that outlives this one, to clear up after it. Dropped, it is
 /// waited for.
+#[derive(Debug)]
 pub(super) struct Aftermath(Child);
 
 impl Aftermath {
-    /// Of a shelf's directory. Where none can be had, the next run clears up.
+    /// Of such a directory. Where none can be had, the next run clears up.
     pub fn of(dir: &Path) -> Option<Self> {
         Command::new("/proc/self/exe")
             .arg(SUBCOMMAND)
@@ -49,14 +50,16 @@ impl Drop for Aftermath {
     }
 }
 
-/// Waits for the end of `input`, then removes the shelf, and others, that no
-/// run holds.
+/// Waits for the end of `input`, then removes the directory, and others of its
+/// kind, that no run holds.
 pub fn clear_up(dir: &Path, mut input: impl Read) {
     let _ = io::copy(&mut input, &mut io::sink());
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let (Some(place), Some((kind, _))) = (dir.parent(), name.split_once('.')) else {
+        return;
+    };
     for _ in 0..ATTEMPTS {
-        if let Some(scratch) = dir.parent() {
-            sweep(scratch);
-        }
+        sweep(place, &format!("{kind}."));
         if !dir.exists() {
             break;
         }
