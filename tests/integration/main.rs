@@ -23,6 +23,7 @@ mod doctor;
 mod doctor_host;
 mod extract;
 mod foreign;
+mod guard;
 mod leftovers;
 mod lifetime;
 mod platforms;

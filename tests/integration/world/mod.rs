@@ -13,6 +13,7 @@ pub mod output;
 pub mod packages;
 pub mod rule;
 pub mod server;
+pub mod space;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
