@@ -16,6 +16,7 @@ mod again;
 mod apply;
 mod arguments;
 mod boot;
+mod catalogue;
 mod check;
 mod container;
 mod dialect;

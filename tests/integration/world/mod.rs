@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod cache;
 pub mod deb;
 mod holder;
+pub mod liar;
 pub mod output;
 pub mod packages;
 pub mod rule;
