@@ -155,6 +155,22 @@ static HANDSHAKE: [u8; 16 * 1024 + 5] = {
     record
 };
 
+/// An answer that only announces another one, with a header of almost 64 KiB.
+static INTERIM: [u8; 64 * 1024] = {
+    let mut answer = [b'x'; 64 * 1024];
+    let (head, end) = (b"HTTP/1.1 103 Early Hints\r\nx: ", b"\r\n\r\n");
+    let mut i = 0;
+    while i < head.len() {
+        answer[i] = head[i];
+        i += 1;
+    }
+    while i < head.len() + end.len() {
+        answer[answer.len() - head.len() - end.len() + i] = end[i - head.len()];
+        i += 1;
+    }
+    answer
+};
+
 /// All of them.
 pub static ROWS: &[Row] = &[
     // Cuts.
@@ -211,7 +227,7 @@ pub static ROWS: &[Row] = &[
         vec![Drip(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(200))]
     }),
     slow("interim answers without end", Unreachable, |_| {
-        vec![Endless(b"HTTP/1.1 100 Continue\r\n\r\n")]
+        vec![Endless(&INTERIM)]
     }),
     // Lengths.
     row("announces a byte less", Unreachable, |asked| {

@@ -41,6 +41,8 @@ impl Artifact {
 
 /// A request.
 pub struct Asked {
+    /// What for.
+    pub path: String,
     /// How many there were before it.
     pub nth: usize,
     /// The first asked byte.
@@ -185,8 +187,13 @@ impl Liar {
 
     /// Where it has the artifact.
     pub fn url(&self) -> String {
+        self.url_of("/x.deb")
+    }
+
+    /// The same by another path.
+    pub fn url_of(&self, path: &str) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://localhost:{}/x.deb", self.address.port())
+        format!("{scheme}://localhost:{}{path}", self.address.port())
     }
 
     /// How many requests came.
@@ -239,6 +246,7 @@ fn serve(
         Some((first.parse().ok()?, last.parse::<u64>().ok()? + 1))
     })?;
     let asked = Asked {
+        path: lines.first()?.split(' ').nth(1)?.to_owned(),
         nth: count.fetch_add(1, Ordering::SeqCst),
         start,
         end,
