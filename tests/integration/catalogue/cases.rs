@@ -109,6 +109,12 @@ fn until(asked: &Asked, bytes: u64, then: Option<Part>) -> Vec<Part> {
     parts
 }
 
+/// Bytes that take longer to come than any fetch may.
+fn drip(mut bytes: Vec<u8>) -> Part {
+    bytes.truncate(3000);
+    Drip(bytes)
+}
+
 fn status(line: &str) -> Vec<Part> {
     vec![text(&format!(
         "HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n"
@@ -212,19 +218,19 @@ pub static ROWS: &[Row] = &[
     }),
     slow("never ends its chunks", Served, |asked| chunk(asked, Stall)),
     slow("drips the head", Unreachable, |asked| {
-        vec![Drip(asked.honest())]
+        vec![drip(asked.honest())]
     }),
     slow("drips the body", Unreachable, |asked| {
-        with(asked, &length(asked), Drip(asked.body()))
+        with(asked, &length(asked), drip(asked.body()))
     }),
     slow("drips chunks of a byte", Unreachable, |asked| {
-        with(asked, CHUNKED, Drip(b"1\r\nx\r\n".repeat(1000)))
+        with(asked, CHUNKED, drip(b"1\r\nx\r\n".repeat(1000)))
     }),
     slow("drips the size of a chunk", Unreachable, |asked| {
-        with(asked, CHUNKED, Drip(vec![b'0'; 4000]))
+        with(asked, CHUNKED, drip(vec![b'0'; 4000]))
     }),
     slow("drips interim answers", Unreachable, |_| {
-        vec![Drip(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(200))]
+        vec![drip(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(200))]
     }),
     slow("interim answers without end", Unreachable, |_| {
         vec![Endless(&INTERIM)]
@@ -592,6 +598,6 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         slow: true,
-        ..instead("a handshake that drips", || vec![Drip(HANDSHAKE.to_vec())])
+        ..instead("a handshake that drips", || vec![drip(HANDSHAKE.to_vec())])
     },
 ];
