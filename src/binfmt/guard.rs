@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use elf::ElfStream;
 use elf::abi::PT_INTERP;
 use elf::endian::AnyEndian;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::rule::{HEADER_LEN, Rule};
 
@@ -30,15 +31,25 @@ pub struct Refusal {
 
 impl Guard {
     /// What must stay native on this host: this program, PID 1, the shell,
-    /// and their loaders. What isn't there needs no guard.
+    /// their loaders, and scripts. In a container that sees the host's PID 1,
+    /// the host's shell and loader are among them. What isn't there needs no
+    /// guard.
     pub fn of_host() -> Self {
         let mut guard = Self::default();
-        let programs = ["/proc/self/exe", "/proc/1/exe", "/bin/sh"].map(PathBuf::from);
-        for program in programs {
-            if let Some(loader) = loader_of(&program) {
-                guard.protect_file(&loader);
-            }
-            guard.protect_file(&program);
+        guard.protect("scripts", b"#!/bin/sh\n".to_vec());
+        let own = Path::new("/");
+        let init = Path::new("/proc/1/root");
+        for (root, program) in [
+            (own, "/proc/self/exe"),
+            (own, "/proc/1/exe"),
+            (own, "/bin/sh"),
+            (init, "/bin/sh"),
+        ] {
+            guard.protect_program(root, Path::new(program));
+        }
+        // Its link leads out of every root.
+        if let Some(loader) = open(own, Path::new("/proc/1/exe")).and_then(loader_of) {
+            guard.protect_file(init, &loader);
         }
         guard
     }
@@ -46,46 +57,77 @@ impl Guard {
     /// Adds a header that must not be matched.
     pub fn protect(&mut self, what: impl Into<String>, mut header: Vec<u8>) {
         header.truncate(HEADER_LEN);
-        self.native.push((what.into(), header));
+        if self.native.iter().all(|(_, known)| *known != header) {
+            self.native.push((what.into(), header));
+        }
     }
 
-    fn protect_file(&mut self, path: &Path) {
-        if let Some(header) = header_of(path) {
-            self.protect(path.display().to_string(), header);
+    /// Adds a program's header, and that of its loader.
+    fn protect_program(&mut self, root: &Path, program: &Path) {
+        if let Some(loader) = open(root, program).and_then(loader_of) {
+            self.protect_file(root, &loader);
+        }
+        self.protect_file(root, program);
+    }
+
+    fn protect_file(&mut self, root: &Path, path: &Path) {
+        if let Some(header) = open(root, path).and_then(header_of) {
+            self.protect(within(root, path).display().to_string(), header);
         }
     }
 
     /// Refuses a rule that matches anything protected, or its own interpreter.
     pub fn check(&self, rule: &Rule) -> Result<(), Refusal> {
-        let interpreter = header_of(Path::new(&rule.interpreter));
-        let own =
-            interpreter.map(|header| (format!("its own interpreter {}", rule.interpreter), header));
-        let matched = self
-            .native
-            .iter()
-            .chain(&own)
-            .find(|(_, header)| rule.pattern.matches(header));
-        match matched {
-            Some((what, _)) => Err(Refusal {
-                rule: rule.name.clone(),
-                what: what.clone(),
-            }),
-            None => Ok(()),
-        }
+        let interpreter = File::open(&rule.interpreter).ok().and_then(header_of);
+        self.check_with(rule, interpreter.as_deref())
+    }
+
+    /// The same where the interpreter begins with these bytes.
+    pub fn check_with(&self, rule: &Rule, interpreter: Option<&[u8]>) -> Result<(), Refusal> {
+        let mut native = self.native.iter();
+        let native = native.find(|(_, header)| rule.pattern.matches(header));
+        let what = match (native, interpreter) {
+            (Some((what, _)), _) => what.clone(),
+            (None, Some(header)) if rule.pattern.matches(header) => {
+                format!("its own interpreter {}", rule.interpreter)
+            }
+            _ => return Ok(()),
+        };
+        Err(Refusal {
+            rule: rule.name.clone(),
+            what,
+        })
     }
 }
 
-fn header_of(path: &Path) -> Option<Vec<u8>> {
+/// Opens a file of a root. Links don't lead out of it where the kernel knows
+/// how (5.6).
+fn open(root: &Path, path: &Path) -> Option<File> {
+    if root.parent().is_none() {
+        return File::open(path).ok();
+    }
+    let dir = File::open(root).ok()?;
+    let (flags, mode) = (OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    match openat2(&dir, path, flags, mode, ResolveFlags::IN_ROOT) {
+        Ok(file) => Some(file.into()),
+        Err(_) => File::open(within(root, path)).ok(),
+    }
+}
+
+/// A path of a root, as it is seen from here.
+fn within(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn header_of(file: File) -> Option<Vec<u8>> {
     let mut header = Vec::new();
-    let file = File::open(path).ok()?;
     file.take(HEADER_LEN as u64).read_to_end(&mut header).ok()?;
     Some(header)
 }
 
 /// The loader (PT_INTERP) that a program names.
-fn loader_of(program: &Path) -> Option<PathBuf> {
-    let file = File::open(program).ok()?;
-    let mut elf = ElfStream::<AnyEndian, _>::open_stream(file).ok()?;
+fn loader_of(program: File) -> Option<PathBuf> {
+    let mut elf = ElfStream::<AnyEndian, _>::open_stream(program).ok()?;
     let segment = *elf
         .segments()
         .iter()

@@ -69,7 +69,7 @@ impl Pattern {
     /// Whether a file that starts with `header` matches, as the kernel decides
     /// it: a short file is padded with zeros.
     pub fn matches(&self, header: &[u8]) -> bool {
-        if self.offset + self.magic.len() > HEADER_LEN {
+        if self.end() > HEADER_LEN {
             return false;
         }
         self.magic.iter().enumerate().all(|(i, magic)| {
@@ -80,6 +80,11 @@ impl Pattern {
             };
             (byte ^ magic) & mask == 0
         })
+    }
+
+    /// The first byte behind the magic. No offset is too large to be read.
+    fn end(&self) -> usize {
+        self.offset.saturating_add(self.magic.len())
     }
 
     /// Whether some file matches both.
@@ -93,8 +98,7 @@ impl Pattern {
                 .map_or(Some(&0xff), |mask| mask.get(i));
             Some((magic, mask.copied().unwrap_or(0xff)))
         };
-        let end = self.offset + self.magic.len();
-        (self.offset..end).all(|at| match (bits(self, at), bits(other, at)) {
+        (self.offset..self.end()).all(|at| match (bits(self, at), bits(other, at)) {
             (Some((a, mask_a)), Some((b, mask_b))) => (a ^ b) & mask_a & mask_b == 0,
             _ => true,
         })
@@ -195,7 +199,7 @@ impl FromStr for Rule {
         let magic = unescape(magic)
             .filter(|magic| !magic.is_empty())
             .ok_or(RuleError::Magic)?;
-        if offset + magic.len() > HEADER_LEN {
+        if magic.len() > HEADER_LEN || offset > HEADER_LEN - magic.len() {
             return Err(RuleError::Offset(offset.to_string()));
         }
         let mask = match mask {
@@ -308,6 +312,10 @@ mod tests {
             (":a:E::x::/i:F", Type("E".into())),
             (":a:M:-1:x::/i:F", Offset("-1".into())),
             (":a:M:256:x::/i:F", Offset("256".into())),
+            (
+                ":a:M:18446744073709551615:xx::/i:F",
+                Offset(usize::MAX.to_string()),
+            ),
             (":a:M::::/i:F", Magic),
             (r":a:M::\y00::/i:F", Magic),
             (r":a:M::\x0::/i:F", Magic),
@@ -334,5 +342,10 @@ mod tests {
         assert!(pattern.matches(&[9, 9, 0x1f]), "a short file is padded");
         assert!(!pattern.matches(&[9, 9, 0xf0, 0]));
         assert!(!pattern.matches(&[]));
+        let far = Pattern {
+            offset: usize::MAX,
+            ..pattern.clone()
+        };
+        assert!(!far.matches(&[0x0f; 256]));
     }
 }

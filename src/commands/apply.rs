@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use super::install::checks::require_null;
+use super::install::checks::{host_guard, require_null};
 use super::install::plan::{Plan, Terms};
 use super::install::register::Registrar;
 use super::install::sum_up;
@@ -95,7 +95,20 @@ impl Written {
     fn read(context: &Context) -> Result<(Self, Failures)> {
         let mut rules: Vec<(&'static Target, Rule)> = Vec::new();
         let mut failures = Failures::new();
+        let guard = host_guard(context.host.platform);
         for rule in conf::read(&context.conf)? {
+            let what = format!(
+                "cannot apply the rule {} of {}",
+                rule.name,
+                context.conf.display()
+            );
+            if let Err(refusal) = guard.check(&rule) {
+                let error = Error::new(Status::Invalid, what)
+                    .because(refusal)
+                    .hint("remove that line before the next boot, which would apply it");
+                failures.push((rule.name, error));
+                continue;
+            }
             let target = TARGETS
                 .iter()
                 .find(|target| rule.pattern.matches(&Probe::of(target).image()));
@@ -113,11 +126,6 @@ impl Written {
                     context.store.prefix().display()
                 ),
             };
-            let what = format!(
-                "cannot apply the rule {} of {}",
-                rule.name,
-                context.conf.display()
-            );
             let error = Error::new(Status::Invalid, what)
                 .because(why)
                 .hint("name the store with --prefix or BINFMTCTL_PREFIX, or remove the line");

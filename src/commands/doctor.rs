@@ -15,6 +15,7 @@ mod security;
 mod words;
 
 use self::ctl::Ctl;
+use super::install::checks::check_lines;
 use super::{Context, Reply, load_manifest};
 use crate::cli::DoctorArgs;
 use crate::error::{Error, Result, Status};
@@ -35,6 +36,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<Reply> {
         ..context.scope(&manifest)
     };
     let (survey, unusable) = Survey::take_anyway(scope, &[])?;
+    let unusable = unusable.or_else(|| check_lines(context, &survey.desired).err());
     let ctl = Ctl::new(context, &survey);
     let rules = rules::Facts::read(context, &survey, native_platforms(context.jobs), &ctl);
     let boot = boot::Facts::read(context, &manifest, &survey, unusable.as_ref(), &ctl);

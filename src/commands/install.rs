@@ -16,7 +16,7 @@ pub(super) mod warnings;
 
 use std::path::{Path, PathBuf};
 
-use checks::require_null;
+use checks::{check_lines, require_null};
 use dry_run::Rehearsal;
 use plan::{Plan, Stored};
 use register::Registrar;
@@ -51,6 +51,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // What can't be shown isn't there yet.
     let _ = context.show();
     let survey = run.survey()?;
+    check_lines(context, &survey.desired)?;
     if args.dry_run {
         return run.dry_run(&survey, pinned, &source);
     }

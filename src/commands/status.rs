@@ -1,5 +1,6 @@
 //! `status`: what runs right now, and why the rest doesn't.
 
+use super::install::checks::check_lines;
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::cli::StatusArgs;
 use crate::error::{Result, Status};
@@ -16,6 +17,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
     }
     keep_only(&REGISTERING)?;
     let (survey, unusable) = Survey::take_anyway(context.scope(&manifest), &asked)?;
+    let unusable = unusable.or_else(|| check_lines(context, &survey.desired).err());
     let listed = match args.platforms.is_empty() {
         true => None,
         false => Some(asked.as_slice()),

@@ -2,6 +2,7 @@
 //! boot in the middle doesn't bring anything back; then the rules; then the
 //! emulators that nothing names any more.
 
+use super::install::checks::check_lines;
 use super::install::service::service;
 use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::boot::service::Service;
@@ -24,6 +25,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     context.show()?;
     let survey = Survey::take(context.scope(&manifest), &asked)?;
     let plan = Plan::new(context, &survey, args, &asked)?;
+    check_lines(context, &plan.remaining)?;
     let is_empty = plan.is_empty(context, args, &survey)?;
     if args.dry_run || is_empty {
         if let Some(service) = &plan.service {

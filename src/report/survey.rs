@@ -260,13 +260,12 @@ impl<'a> Survey<'a> {
         self.instance.as_ref().is_some_and(Instance::enabled)
     }
 
-    /// The targets that run without an emulator.
-    pub fn native_targets(&self) -> impl Iterator<Item = &'static Target> {
+    /// The platforms that run without an emulator.
+    pub fn native_platforms(&self) -> impl Iterator<Item = &'static Platform> {
         let native = self.scope.host.platform;
-        self.platforms
-            .iter()
-            .filter(move |platform| **platform == native || self.is_native(platform))
-            .map(|platform| platform.target())
+        let others = self.platforms.iter().copied();
+        let others = others.filter(move |platform| *platform != native && self.is_native(platform));
+        std::iter::once(native).chain(others)
     }
 
     /// The entries that match a target's programs, in the kernel's order,

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use super::plan::Step;
 use crate::binfmt::{Guard, Rule};
+use crate::commands::Context;
 use crate::durable;
 use crate::emulator::elf;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::platform::Platform;
-use crate::probe::Probe;
+use crate::probe::{Probe, Shape};
 use crate::report::survey::Survey;
 
 /// Where emulators are had that fit, for what is fetched.
@@ -67,15 +68,50 @@ pub(super) fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Res
     })
 }
 
+/// Refuses lines of the conf file that would stop the host, whoever wrote them:
+/// a boot applies them without this program.
+pub(in crate::commands) fn check_lines(context: &Context, lines: &[Rule]) -> Result<()> {
+    let guard = host_guard(context.host.platform);
+    lines.iter().try_for_each(|rule| {
+        guard.check(rule).map_err(|refusal| {
+            let what = format!("cannot use {}", context.conf.display());
+            Error::new(Status::Invalid, what)
+                .because(refusal)
+                .hint("remove that line before the next boot, which would apply it")
+        })
+    })
+}
+
 /// What must stay native: the programs of this host, and everything that
 /// looks like one.
 pub(super) fn guard(survey: &Survey<'_>) -> Guard {
     let mut guard = Guard::of_host();
-    for target in survey.native_targets() {
-        guard.protect(
-            format!("native {} programs", target.platform().name),
-            Probe::of(target).image(),
-        );
-    }
+    let native = survey.native_platforms();
+    native.for_each(|platform| protect_platform(&mut guard, platform));
     guard
 }
+
+/// The same but for what the kernel also runs, as amd64 does 386.
+pub(in crate::commands) fn host_guard(host: &'static Platform) -> Guard {
+    let mut guard = Guard::of_host();
+    protect_platform(&mut guard, host);
+    guard
+}
+
+/// Programs of all shapes that a platform's may have.
+fn protect_platform(guard: &mut Guard, platform: &'static Platform) {
+    let shapes = [Shape::Usual, Shape::Pie, Shape::Gnu];
+    for (target, shape) in platform
+        .targets()
+        .flat_map(|target| shapes.map(|shape| (target, shape)))
+    {
+        let probe = Probe {
+            shape,
+            ..Probe::of(target)
+        };
+        guard.protect(format!("native {} programs", platform.name), probe.image());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ use crate::error::{Error, Result, Status};
 
 const MAX_REDIRECTS: usize = 5;
 
+/// A server's words take no more of a message than this, in characters.
+const LONGEST_CAUSE: usize = 300;
+
 /// How long a connection that only helps waits for a server.
 const HELPERS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,8 +35,12 @@ const HELPERS_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// How long a connection may take to come about.
     pub connect: Duration,
-    /// How long a server may take to answer, and how long it may then be silent.
+    /// How long a server may take to answer, how long it may then be silent, and
+    /// how long it may ask to be left alone.
     pub idle: Duration,
+    /// So many bytes a second have to come at least, over each such time; more
+    /// would leave slow lines out.
+    pub rate: u64,
     /// The wait before the second try; it doubles from try to try.
     pub back_off: Duration,
     /// How often in a row a request may fail.
@@ -49,6 +56,7 @@ impl Default for Settings {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            rate: 1024,
             back_off: Duration::from_millis(250),
             tries: 4,
             proxies: true,
@@ -214,10 +222,17 @@ pub(super) enum Trouble {
     Lasting(Error),
 }
 
-/// The failure to read this URL. Names and passwords in it aren't shown.
+/// The failure to read this URL. Names and passwords in it aren't shown, and
+/// what a server has put into the cause does no harm to a terminal.
 pub(super) fn unreachable(url: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     let what = format!("cannot read {}", shown(url));
-    Error::new(Status::Unreachable, what).because(cause)
+    let cause = cause.into().to_string();
+    let tame = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mut tamed: String = cause.chars().take(LONGEST_CAUSE).map(tame).collect();
+    if cause.chars().nth(LONGEST_CAUSE).is_some() {
+        tamed.push_str("...");
+    }
+    Error::new(Status::Unreachable, what).because(tamed)
 }
 
 /// A URL as it may be shown: without user name and password.
@@ -334,6 +349,19 @@ mod tests {
         assert_eq!(shown("https://host/x"), "https://host/x");
         let proxy = |name: &str| (name == "all_proxy").then(|| "http://me:secret@p:1".to_owned());
         assert_eq!(proxy_for("https", proxy).unwrap(), "all_proxy=http://p:1/");
+    }
+
+    #[test]
+    fn a_servers_words_are_short_and_tame() {
+        let error = unreachable(
+            "https://a/",
+            format!("\u{9b}2J\u{1b}[2J{}", "x".repeat(9999)),
+        );
+        let line = error.line().to_string();
+        assert!(line.len() < 400 && line.ends_with("xxx..."), "{line}");
+        assert!(!line.contains(char::is_control), "{line}");
+        let short = unreachable("https://a/", "it answered 404").reason();
+        assert_eq!(short, "cannot read https://a/: it answered 404");
     }
 
     #[test]

@@ -20,13 +20,9 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderNam
 use super::client::{Client, Trouble, root_cause, unreachable};
 use crate::error::{Error, Result, Status};
 
-/// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// So many new bytes make up for earlier failures; less would let a server
 /// keep one busy for ever, byte by byte.
 const PROGRESS: u64 = 64 * 1024;
-/// So many bytes at least must come per idle limit, for the same reason.
-const TRICKLE: u64 = 4 * 1024;
 
 pub(super) struct Stream<'a> {
     client: &'a Client,
@@ -39,6 +35,9 @@ pub(super) struct Stream<'a> {
     body: Option<Body>,
     failures: u32,
     progress: u64,
+    /// How long was waited for the server in all, and for how many bytes.
+    waited: Duration,
+    came: u64,
     /// Whether nobody waits for the bytes any more.
     over: &'a AtomicBool,
 }
@@ -63,6 +62,8 @@ impl<'a> Stream<'a> {
             body: None,
             failures: 0,
             progress: 0,
+            waited: Duration::ZERO,
+            came: 0,
             over,
         }
     }
@@ -97,21 +98,35 @@ impl<'a> Stream<'a> {
             if self.over.load(Ordering::Relaxed) {
                 return Err(unreachable(self.url, "another range failed"));
             }
-            match work(self) {
+            let before = Instant::now();
+            let worked = work(self);
+            self.waited += before.elapsed();
+            match worked {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing(error, wait)) => {
                     self.body = None;
                     self.failures += 1;
                     self.progress = 0;
-                    if self.failures >= self.client.settings().tries {
+                    if self.failures >= self.client.settings().tries || self.is_too_slow() {
                         return Err(error);
                     }
                     let usual = back_off(self.client.settings().back_off, self.failures);
-                    thread::sleep(wait.unwrap_or(usual));
+                    let wait = wait.unwrap_or(usual);
+                    self.waited += wait;
+                    thread::sleep(wait);
                 }
             }
         }
+    }
+
+    /// Whether all the failures that progress made up for took more time than
+    /// the bytes were worth.
+    fn is_too_slow(&self) -> bool {
+        let settings = self.client.settings();
+        let worth = Duration::from_secs(self.came / settings.rate.max(1));
+        // A try may wait for the answer, then for bytes, and then for the next.
+        self.waited > settings.idle * settings.tries * 3 + worth
     }
 
     fn body(&mut self) -> Result<&mut Body, Trouble> {
@@ -141,6 +156,7 @@ impl<'a> Stream<'a> {
         }
         self.at += n as u64;
         self.progress += n as u64;
+        self.came += n as u64;
         if self.progress >= PROGRESS {
             self.failures = 0;
         }
@@ -186,7 +202,8 @@ impl Body {
         self.at += n;
         self.came += n;
         if self.waited >= idle {
-            if self.came < TRICKLE && self.at < self.end {
+            let least = client.settings().rate as f64 * idle.as_secs_f64();
+            if (self.came as f64) < least && self.at < self.end {
                 let text = format!("no more than {} bytes came in {seconds} s", self.came);
                 return Err(Trouble::Passing(unreachable(url, text), None));
             }
@@ -242,7 +259,10 @@ fn open(
             )));
         }
         StatusCode::OK => (Answer::WholeFile, 0, size),
-        status => return Err(refusal(url, &response, status)),
+        status => {
+            let longest = client.settings().idle;
+            return Err(refusal(url, &response, status, longest));
+        }
     };
     if announced.is_some_and(|length| length != end - at) {
         return lasting("its answer's length contradicts its content range".into());
@@ -257,16 +277,18 @@ fn open(
     })
 }
 
-fn refusal(url: &str, response: &Response, status: StatusCode) -> Trouble {
+/// `longest` is the longest wait that a server may ask for.
+fn refusal(url: &str, response: &Response, status: StatusCode, longest: Duration) -> Trouble {
+    let asked_wait = || retry_after(&header(response, &RETRY_AFTER)?, longest);
     let error = unreachable(url, format!("it answered {status}"));
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Trouble::Lasting(
             error.hint("put the proxy's user and password into the proxy variable"),
         ),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            Trouble::Passing(error, asked_wait(response))
+            Trouble::Passing(error, asked_wait())
         }
-        status if status.is_server_error() => Trouble::Passing(error, asked_wait(response)),
+        status if status.is_server_error() => Trouble::Passing(error, asked_wait()),
         _ => Trouble::Lasting(error),
     }
 }
@@ -281,15 +303,11 @@ fn header(response: &Response, name: &HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-fn asked_wait(response: &Response) -> Option<Duration> {
-    retry_after(&header(response, &RETRY_AFTER)?)
-}
-
 /// `Retry-After` in seconds, cut to what is bearable. Dates are left aside:
 /// they need a clock that is right.
-fn retry_after(text: &str) -> Option<Duration> {
+fn retry_after(text: &str, longest: Duration) -> Option<Duration> {
     let seconds = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds).min(longest))
 }
 
 /// `bytes 0-99/1000` as start, exclusive end, and total where it is told.
@@ -336,11 +354,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_ask_for_half_a_minute_and_no_more() {
-        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("86400"), Some(LONGEST_WAIT));
-        assert_eq!(retry_after("Mon, 23 Nov 2026 09:00:00 GMT"), None);
-        assert_eq!(retry_after("-1"), None);
+    fn a_server_may_ask_for_as_long_as_it_may_be_silent_and_no_more() {
+        let longest = Duration::from_secs(30);
+        let wait = |text| retry_after(text, longest);
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("86400"), Some(longest));
+        assert_eq!(wait("Mon, 23 Nov 2026 09:00:00 GMT"), None);
+        assert_eq!(wait("-1"), None);
     }
 
     #[test]

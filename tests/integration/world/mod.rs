@@ -9,10 +9,12 @@ pub mod artifact;
 pub mod cache;
 pub mod deb;
 mod holder;
+pub mod liar;
 pub mod output;
 pub mod packages;
 pub mod rule;
 pub mod server;
+pub mod space;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -34,6 +34,7 @@ fn impatient() -> Client {
     Client::with(Settings {
         connect: Duration::from_secs(2),
         idle: Duration::from_millis(300),
+        rate: 13_000,
         back_off: Duration::from_millis(2),
         tries: 4,
         proxies: false,
@@ -150,9 +151,36 @@ fn a_server_may_name_the_wait() {
         0 => Reply::status("503 Busy\r\nretry-after: 1"),
         _ => Reply::honest(&body(), request),
     });
+    let client = Client::with(Settings {
+        idle: Duration::from_secs(30),
+        ..impatient().settings().clone()
+    });
+    let source = Https::new(&client, server.url("/x.deb"));
     let start = Instant::now();
-    fetch(&server, &[0]).unwrap();
+    fetched(&source, &pinned(), &[0]).unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_server_that_is_busy_most_of_the_time_is_given_up() {
+    // Always enough progress to make up for the failure before it.
+    let body: &[u8] = &[7; 1 << 20];
+    let server = Server::start(move |nth, request| match nth % 2 {
+        0 => Reply::status("503 Busy\r\nretry-after: 9"),
+        _ => Reply::honest(body, request).cut(asked(request).saturating_sub(70_000), Then::Close),
+    });
+    let client = Client::with(Settings {
+        tries: 3,
+        rate: 1 << 20,
+        ..impatient().settings().clone()
+    });
+    let source = Https::new(&client, server.url("/x.deb"));
+    let pinned = release(body, [0..1 << 20]);
+    let error = fetched(&source, &pinned, &[0]).unwrap_err().into_error();
+    assert_told(&error, Status::Unreachable, "cannot read");
+    // 2.7 s and what the bytes are worth, at 0.3 s for each 70,000.
+    let asked = server.requests().len();
+    assert!((4..28).contains(&asked), "{asked} times");
 }
 
 #[test]
