@@ -16,6 +16,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 use tempfile::NamedTempFile;
 
+use crate::crash::{self, Point};
 use crate::error::{IoContext, Result};
 
 const PREFIX: &str = ".binfmtctl-";
@@ -40,6 +41,7 @@ impl Staged {
             .suffix(SUFFIX)
             .tempfile_in(dir)
             .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+        crash::at(Point::Staged);
         Ok(Self {
             file,
             to: to.to_owned(),
@@ -84,16 +86,19 @@ impl Staged {
     pub fn publish(self, mode: u32) -> Result<()> {
         let attempt = || format!("cannot write {}", self.to.display());
         let file = self.file.as_file();
+        crash::at(Point::Written);
         file.set_permissions(Permissions::from_mode(mode))
             .and_then(|()| self.date.map_or(Ok(()), |date| file.set_modified(date)))
             .and_then(|()| file.sync_all())
             .attempt(attempt)?;
+        crash::at(Point::Synced);
         let attempt = format!("cannot write {}", self.to.display());
         let dir = parent(&self.to).to_owned();
         self.file
             .persist(&self.to)
             .map_err(|error| error.error)
             .attempt(|| attempt)?;
+        crash::at(Point::Named);
         sync_dir(&dir)
     }
 }
@@ -116,14 +121,20 @@ pub fn link(path: &Path, to: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made
             .attempt(|| format!("cannot create the link {}", path.display()))
-            .and_then(|()| sync_dir(dir)),
+            .and_then(|()| {
+                crash::at(Point::Linked);
+                sync_dir(dir)
+            }),
     }
 }
 
 /// Removes a file for good. Returns whether it was there.
 pub fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => sync_dir(parent(path)).map(|()| true),
+        Ok(()) => {
+            crash::at(Point::Removed);
+            sync_dir(parent(path)).map(|()| true)
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(false)
         }
@@ -177,6 +188,7 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => {
+            crash::at(Point::DirectoryMade);
             // Whatever the umask: others read what lies there.
             made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o755)))
                 .attempt(|| format!("cannot create the directory {}", dir.display()))?;

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::rule::{Rule, RuleError};
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -99,11 +100,14 @@ pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
     if let Some(dir) = path.parent() {
         durable::clear(dir)?;
     }
-    match text(path, rules)? {
-        None => durable::remove(path),
-        Some(_) if !differs(path, rules)? => Ok(false),
-        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
-    }
+    crash::at(Point::ConfCleared);
+    let changed = match text(path, rules)? {
+        None => durable::remove(path)?,
+        Some(_) if !differs(path, rules)? => false,
+        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true)?,
+    };
+    crash::at(Point::ConfWritten);
+    Ok(changed)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::install::warnings::lifetime;
 use super::{Context, Reply};
 use crate::binfmt::{Entry, Flags, Rule, conf};
 use crate::concurrent;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request, TARGETS, Target};
 use crate::probe::{Probe, Runner};
@@ -46,8 +47,11 @@ pub fn run(context: &Context) -> Result<Reply> {
 
     context.could_change()?;
     require_null()?;
+    crash::at(Point::Planned);
     let instance = context.instance()?;
+    crash::at(Point::Mounted);
     let lock = context.lock(&instance)?;
+    crash::at(Point::RulesLocked);
     // Another run may have come before the lock, with another file in the end,
     // and an instance to light.
     let (written, mut failures) = Written::read(context)?;
@@ -68,6 +72,7 @@ pub fn run(context: &Context) -> Result<Reply> {
         }
     }
     drop(lock);
+    crash::at(Point::RulesUnlocked);
     let after = take(context, &request)?;
     Ok(reply(context, &request, &after, &plan, failures, changed))
 }

@@ -26,6 +26,7 @@ use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
 use crate::concurrent;
+use crate::crash::{self, Point};
 use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -64,6 +65,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     context.require_rights()?;
     require_null()?;
+    crash::at(Point::Planned);
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
     let survey = run.survey()?;
@@ -76,6 +78,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     // What went wrong first is what has to be mended.
     let (plan, mut changes) = done?;
     changes.any |= swept?;
+    crash::at(Point::Done);
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -155,12 +158,16 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
+        crash::at(Point::Fetched);
         if plan.work().next().is_some() {
             self.label();
+            crash::at(Point::Labelled);
         }
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
+        crash::at(Point::Mounted);
         let lock = instance.lock()?;
+        crash::at(Point::RulesLocked);
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
         let mut changes = Changes::default();
@@ -187,6 +194,7 @@ impl Run<'_> {
             }
         }
         drop(lock);
+        crash::at(Point::RulesUnlocked);
         Ok((plan, changes))
     }
 

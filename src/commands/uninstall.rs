@@ -8,6 +8,7 @@ use crate::binfmt::boot::service::Service;
 use crate::binfmt::entry::is_wsls;
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::cli::Uninstall;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::probe::Probe;
@@ -35,6 +36,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    crash::at(Point::Planned);
     let lock = match context.store.prefix().exists() {
         true => Some(context.store.lock()?),
         false => None,
@@ -47,14 +49,17 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         Some(instance) => Some((instance.lock()?, instance)),
         None => None,
     };
+    crash::at(Point::RulesLocked);
     if plan.changes_conf {
         conf::write(&context.conf, &plan.remaining)?;
     }
     if let Some((right, instance)) = instance {
         for entry in plan.entries.iter().rev() {
             instance.remove(&right, &entry.name)?;
+            crash::at(Point::RuleRemoved);
         }
     }
+    crash::at(Point::RulesUnlocked);
     let after = Survey::take(context.scope(&manifest), &asked)?;
     if let Some(lock) = lock {
         context.store.sweep(&lock, &after.used_emulators())?;
@@ -66,6 +71,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         let file = service.file();
         context.console.note(&format!("removed {}", file.display()));
     }
+    crash::at(Point::Done);
     Ok(Reply {
         failure: removed.err(),
         ..Reply::document(plan.describe(&after, args, true))

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
+use crate::crash::{self, Point};
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -184,6 +185,7 @@ impl Store {
             let locked = lock.metadata().attempt(attempt)?;
             match fs::metadata(&path) {
                 Ok(named) if named.ino() == locked.ino() => {
+                    crash::at(Point::StoreLocked);
                     return Ok(Lock { path, _file: lock });
                 }
                 _ => continue,
@@ -220,10 +222,12 @@ impl Store {
         for file in &litter {
             durable::remove(file)?;
         }
+        crash::at(Point::EmulatorsSwept);
         for dir in self.dirs()? {
             remove_if_empty(&dir)?;
         }
         remove_if_empty(&self.bin())?;
+        crash::at(Point::DirectoriesSwept);
         Ok(!litter.is_empty())
     }
 
@@ -238,6 +242,7 @@ impl Store {
     pub fn unlock(&self, lock: Lock) -> Result<()> {
         if !self.bin().exists() {
             durable::remove(&lock.path)?;
+            crash::at(Point::LockRemoved);
             remove_if_empty(&self.prefix)?;
         }
         Ok(())

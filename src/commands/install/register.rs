@@ -12,6 +12,7 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule};
 use crate::commands::Context;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::probe;
@@ -49,6 +50,7 @@ impl<'a> Registrar<'a> {
     /// Makes the step's rules the ones that run its platform.
     pub fn carry_out(&self, step: &Step) -> Result<Vec<Rule>> {
         self.try_out(step)?;
+        crash::at(Point::TriedOut);
         step.wanted
             .iter()
             .map(|wanted| self.register(step, wanted))
