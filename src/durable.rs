@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 use tempfile::NamedTempFile;
@@ -118,7 +119,8 @@ pub fn link(path: &Path, to: &Path) -> Result<()> {
     let dir = parent(path);
     make_dir(dir)?;
     match std::os::unix::fs::symlink(to, path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // A killed run may have left it unsynced.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => sync_dir(dir),
         made => made
             .attempt(|| format!("cannot create the link {}", path.display()))
             .and_then(|()| {
@@ -133,7 +135,12 @@ pub fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => {
             crash::at(Point::Removed);
-            sync_dir(parent(path)).map(|()| true)
+            let dir = parent(path);
+            match sync_dir(dir) {
+                // Another run has removed what it lay in, and so synced that.
+                Err(_) if !dir.exists() => Ok(true),
+                synced => synced.map(|()| true),
+            }
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(false)
@@ -151,16 +158,35 @@ pub fn is_temporary(path: &Path) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// Removes what killed runs left in a directory; the caller holds its lock. A
-/// directory that can't be listed has nothing to show.
-pub fn clear(dir: &Path) -> Result<()> {
-    for file in dir.read_dir().into_iter().flatten() {
-        let file = file.attempt(|| format!("cannot list {}", dir.display()))?;
-        if is_temporary(&file.path()) {
-            remove(&file.path())?;
-        }
+/// What killed runs left in a directory. One that can't be listed has nothing
+/// to show.
+pub fn litter(dir: &Path) -> Vec<PathBuf> {
+    let files = dir.read_dir().into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    files.retain(|file| is_temporary(file));
+    files
+}
+
+/// Removes what killed runs left in a directory; the caller holds its lock.
+/// Returns whether there was anything.
+pub fn clear(dir: &Path) -> Result<bool> {
+    let mut any = false;
+    for file in litter(dir) {
+        any |= remove(&file)?;
     }
-    Ok(())
+    Ok(any)
+}
+
+/// Makes a file's name last, which a killed run gave it: the bytes lasted before
+/// it was named.
+pub fn settle(path: &Path) -> Result<()> {
+    sync_dir(parent(path))
+}
+
+/// Lets what this process makes be read by others, from the first instant,
+/// whatever the umask that it was started with.
+pub fn set_umask() {
+    nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
 }
 
 /// The lock on a directory, unless somebody else has it or has replaced the

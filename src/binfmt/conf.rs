@@ -97,9 +97,7 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
-    if let Some(dir) = path.parent() {
-        durable::clear(dir)?;
-    }
+    let cleared = clear(path)?;
     crash::at(Point::ConfCleared);
     let changed = match text(path, rules)? {
         None => durable::remove(path)?,
@@ -107,7 +105,18 @@ pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
         Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true)?,
     };
     crash::at(Point::ConfWritten);
-    Ok(changed)
+    Ok(changed || cleared)
+}
+
+/// Whether a killed run has left something beside the file at `path`.
+pub fn has_litter(path: &Path) -> bool {
+    path.parent()
+        .is_some_and(|dir| !durable::litter(dir).is_empty())
+}
+
+/// Removes it. Returns whether there was anything.
+pub fn clear(path: &Path) -> Result<bool> {
+    path.parent().map_or(Ok(false), durable::clear)
 }
 
 #[cfg(test)]

@@ -71,9 +71,10 @@ pub fn run(context: &Context) -> Result<Reply> {
             Err(error) => failures.push((step.platform.name.to_owned(), error)),
         }
     }
+    // While the lock is held: what another run takes away next isn't this one's.
+    let after = take(context, &request)?;
     drop(lock);
     crash::at(Point::RulesUnlocked);
-    let after = take(context, &request)?;
     Ok(reply(context, &request, &after, &plan, failures, changed))
 }
 

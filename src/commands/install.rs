@@ -27,6 +27,7 @@ use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
 use crate::concurrent;
 use crate::crash::{self, Point};
+use crate::durable;
 use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -135,7 +136,13 @@ impl Run<'_> {
         let litter = self.litter(&survey.used_emulators())?;
         let has_rules = !lasting(survey, &plan.rules_in_place()).is_empty();
         let is_kept = !has_rules || self.pending_service().is_none();
-        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty() && is_kept)
+        let is_tidy = litter.is_empty() && !(self.persists() && self.has_conf_litter());
+        Ok(plan.is_done(survey, !self.persists()) && is_tidy && is_kept)
+    }
+
+    /// Whether a killed run has left something beside the conf file.
+    fn has_conf_litter(&self) -> bool {
+        conf::has_litter(&self.context.conf)
     }
 
     /// Files of the store that aren't in `used`; none where this user, who may
@@ -158,6 +165,11 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
+        // What a killed run has named was there already, maybe not to stay.
+        let emulators = plan.work().filter_map(|step| step.emulator.as_deref());
+        emulators
+            .filter(|emulator| emulator.exists())
+            .try_for_each(durable::settle)?;
         crash::at(Point::Fetched);
         if plan.work().next().is_some() {
             self.label();

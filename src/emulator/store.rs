@@ -164,11 +164,17 @@ impl Store {
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
-        durable::make_dir(&self.prefix)?;
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
         loop {
-            let file = open_lock(&path, true).attempt(attempt)?;
+            durable::make_dir(&self.prefix)?;
+            let file = match open_lock(&path, true) {
+                // The run before us has taken the directory along.
+                Err(error) if error.kind() == ErrorKind::NotFound && !self.prefix.exists() => {
+                    continue;
+                }
+                file => file.attempt(attempt)?,
+            };
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((_, Errno::EWOULDBLOCK)) => {
@@ -204,24 +210,55 @@ impl Store {
         Ok(files)
     }
 
-    /// Emulators that aren't in `used`, and what killed runs left behind.
+    /// Emulators that aren't in `used`, and what killed runs left behind:
+    /// files in the making, directories with nothing in them, the lock of a
+    /// store that is empty.
     pub fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut litter = Vec::new();
         for dir in self.dirs()? {
-            litter.extend(list_dir(&dir)?.into_iter().filter(|file| {
+            let files = list_dir(&dir)?;
+            if files.is_empty() && is_ours_to_remove(&dir) {
+                litter.push(dir);
+                continue;
+            }
+            litter.extend(files.into_iter().filter(|file| {
                 (self.owns(file) && !used.contains(file)) || durable::is_temporary(file)
             }));
         }
+        litter.extend(self.husk()?);
         Ok(litter)
+    }
+
+    /// What is left of a store that is empty but for its directories and lock.
+    fn husk(&self) -> Result<Option<PathBuf>> {
+        let bin = self.bin();
+        if bin.is_dir() {
+            let is_empty = list_dir(&bin)?.is_empty();
+            return Ok((is_empty && is_ours_to_remove(&bin)).then_some(bin));
+        }
+        let left = list_dir(&self.prefix)?;
+        Ok(match left.as_slice() {
+            [] if self.prefix.is_dir() && is_ours_to_remove(&self.prefix) => {
+                Some(self.prefix.clone())
+            }
+            [lock] if *lock == self.lock_path() => Some(lock.clone()),
+            _ => None,
+        })
     }
 
     /// Removes the litter, and directories that became empty. Returns whether
     /// there was any litter.
     pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
-        let litter = self.litter(used)?;
-        for file in &litter {
+        let mut litter = self.litter(used)?;
+        // Directories go as they become empty, the lock with `unlock`.
+        let husk = self.husk()?;
+        for file in litter
+            .iter()
+            .filter(|file| !file.is_dir() && husk.as_ref() != Some(file))
+        {
             durable::remove(file)?;
         }
+        litter.retain(|file| *file != self.lock_path());
         crash::at(Point::EmulatorsSwept);
         for dir in self.dirs()? {
             remove_if_empty(&dir)?;
@@ -308,6 +345,15 @@ fn list_dir(dir: &Path) -> Result<Vec<PathBuf>> {
     files
         .map(|file| file.map(|file| file.path()).attempt(attempt))
         .collect()
+}
+
+/// Whether an empty directory isn't a place where somebody has mounted something.
+fn is_ours_to_remove(dir: &Path) -> bool {
+    let device = |dir: &Path| fs::metadata(dir).map(|found| found.dev());
+    match (device(dir), dir.parent().map(device)) {
+        (Ok(own), Some(Ok(above))) => own == above,
+        _ => false,
+    }
 }
 
 fn remove_if_empty(dir: &Path) -> Result<()> {
@@ -410,6 +456,25 @@ mod tests {
         assert_eq!(store.lock().unwrap_err().status(), Status::Locked);
         drop(lock);
         store.lock().unwrap();
+    }
+
+    #[test]
+    fn who_comes_while_another_run_takes_an_empty_store_away_is_only_held_up() {
+        let (_dir, store) = store();
+        let come_and_go = || {
+            for _ in 0..2000 {
+                match store.lock() {
+                    Ok(lock) => store.unlock(lock).unwrap(),
+                    Err(error) => assert_eq!(error.status(), Status::Locked, "{}", error.line()),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(come_and_go);
+            }
+        });
+        assert!(!store.prefix().exists());
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl Service {
             }
             crash::at(Point::ServiceLinked);
         }
+        self.clear()?;
         let text = self.text(program);
         durable::write(&self.file(), text.as_bytes(), self.kind.mode)?;
         crash::at(Point::ServiceWritten);
@@ -123,7 +124,8 @@ impl Service {
 
     /// Takes it away. Returns whether anything was there.
     pub fn remove(&self) -> Result<bool> {
-        let mut removed = durable::remove(&self.file())?;
+        let mut removed = self.clear()?;
+        removed |= durable::remove(&self.file())?;
         crash::at(Point::ServiceRemoved);
         for link in self.links().filter(|link| self.is_own(link)) {
             removed |= durable::remove(&link)?;
@@ -143,6 +145,11 @@ impl Service {
     /// Whether a boot starts it, as far as this making goes.
     pub fn starts(&self) -> bool {
         self.exists() && self.links().any(|link| link.is_symlink())
+    }
+
+    /// Removes what killed runs left beside the file.
+    fn clear(&self) -> Result<bool> {
+        self.file().parent().map_or(Ok(false), durable::clear)
     }
 
     /// A link to a file elsewhere is a package's.

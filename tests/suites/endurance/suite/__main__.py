@@ -2,61 +2,202 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import random
+import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
+from crowd import SIZE, crowd
 from disk import DISKS
+from gap import gap
 from trials import Bench
 from verbs import VERBS
 from world import Tools, Wrong
 
+PARTS = ("kill", "cut", "instants", "gap", "crowd")
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    for name in ("debug", "binary", "packages", "work"):
+    for name in ("debug", "binary", "packages", "loop", "points", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--point", default="")
-    parser.add_argument("--verb", default="")
-    parser.add_argument("--disk", default="")
-    parser.add_argument("--instants", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--commit", required=True)
+    parser.add_argument("--report", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append", choices=PARTS)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     return parser.parse_args()
+
+
+class Run:
+    """Counts what held and what didn't."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        # The points are those of a build for tests; all else is what is shipped.
+        self.pointed = Tools(options.debug, options.packages, options.work / "programs")
+        self.shipped = Tools(options.binary, options.packages, options.work / "programs")
+        self.pointed.make_programs()
+        self.bench = Bench(self.pointed, options.work)
+        self.passed, self.failed = 0, 0
+        self.rows: list[tuple[str, str, int]] = []
+
+    def part(self, name: str, what: Callable[[], str]) -> None:
+        if self.options.only and name not in self.options.only:
+            return
+        start, failed = time.monotonic(), self.failed
+        try:
+            said = what()
+        except Wrong as wrong:
+            self.fail(name, wrong)
+            return
+        seconds = round(time.monotonic() - start)
+        if self.failed == failed:
+            self.passed += 1
+            print(f"ok    {name}: {said} ({seconds} s)", flush=True)
+            self.rows.append((name, said, seconds))
+
+    def trial(self, name: str, what: Callable[[], object]) -> bool:
+        try:
+            what()
+            return True
+        except Wrong as wrong:
+            self.fail(name, wrong)
+            return False
+
+    def fail(self, name: str, wrong: Wrong) -> None:
+        self.failed += 1
+        lines = str(wrong).strip().splitlines()
+        print("\n      ".join([f"FAIL  {name}", *lines[:20]]), flush=True)
+
+    # The parts.
+
+    def kill(self) -> str:
+        """Every point of every verb; then the same verb again, or another one."""
+        reached: Counter[str] = Counter()
+        trials = 0
+        for verb in VERBS:
+            ends = self.bench.reference(verb, self.pointed).points
+            reached.update(end.split(":")[0] for end in ends)
+            for number, end in enumerate(ends):
+                for instead in (False, True):
+                    if self.options.quick and instead != bool(number % 2):
+                        continue
+                    what = f"{verb.name}, killed at {end}" + ", then something else" * instead
+                    self.trial(what, lambda: self.bench.kill_at(verb, end, instead=instead))
+                    trials += 1
+        self.require_all(set(reached))
+        return f"{trials} times, at {len(reached)} points of {len(VERBS)} verbs"
+
+    def require_all(self, reached: set[str]) -> None:
+        """A point that nothing reaches tests nothing. Those of the service are
+        reached where a host is played: tests/integration/crash.rs."""
+        text = self.options.points.read_text()
+        body = text.split("points! {", 1)[1].split("\n}\n", 1)[0]
+        known = {p for p in re.findall(r"^    (\w+),$", body, re.M)}
+        missing = {p for p in known - reached if not p.startswith("Service") and p != "Linked"}
+        if not known or missing:
+            raise Wrong(f"no verb reaches {sorted(missing)}")
+
+    def cut(self) -> str:
+        """Every point of every verb, on each kind of disk; a sample of them."""
+        every = [
+            (verb, end, kind, bool((number + shift) % 2))
+            for verb in VERBS
+            for number, end in enumerate(self.bench.reference(verb, self.pointed).points)
+            for shift, kind in enumerate(DISKS)
+        ]
+        if self.options.quick:
+            every = random.Random(self.options.seed).sample(every, 24)
+        for verb, end, kind, instead in every:
+            what = f"{verb.name}, cut at {end}, {kind}" + ", then something else" * instead
+            self.trial(what, lambda: self.bench.cut_at(verb, end, kind, instead=instead))
+        disks = len({kind for _, _, kind, _ in every})
+        return f"{len(every)} times, on {disks} kinds of disks"
+
+    def instants(self) -> str:
+        """Any instant of any verb, by kill and by cut in turn."""
+        count = 16 if self.options.quick else 500
+        pick, late = random.Random(self.options.seed), 0
+        for number in range(count):
+            verb = VERBS[number // 2 % len(VERBS)]
+            whole = self.bench.reference(verb, self.shipped).seconds
+            # A machine that is busy with other things takes longer.
+            seconds, instead = pick.random() * whole * 1.2, pick.random() < 0.5
+            kind = pick.choice(list(DISKS))
+            how = "cut" if number % 2 else "kill"
+            what = f"{verb.name}, {how} after {seconds:.3f} s, {kind}, seed {self.options.seed}"
+            if how == "cut":
+                self.trial(what, lambda: self.bench.cut_after(
+                    verb, self.shipped, seconds, kind, instead=instead))
+            else:
+                self.trial(what, lambda: self.bench.kill_after(
+                    verb, self.shipped, seconds, instead=instead))
+            late += seconds > whole
+        return f"{count} of them, {late} of which late, seed {self.options.seed}"
+
+    def gap(self) -> str:
+        upgrades, runs = (2, 500) if self.options.quick else (50, 100_000)
+        seen = gap(self.bench, self.shipped, self.options.loop, upgrades, runs)
+        return f"{seen.upgrades} upgrades there and back, {seen.runs} runs, {seen.failures} failed"
+
+    def crowd(self) -> str:
+        rounds = 3 if self.options.quick else 50
+        ended: Counter[int] = Counter()
+        foreign, slowest = 0, 0.0
+        for seed in range(self.options.seed, self.options.seed + rounds):
+            def one() -> None:
+                nonlocal foreign, slowest
+                seen = crowd(self.bench, self.shipped, seed)
+                ended.update(seen.ended)
+                foreign, slowest = foreign + seen.foreign, max(slowest, seen.slowest)
+
+            self.trial(f"{SIZE} runs at once, seed {seed}", one)
+        exits = ", ".join(f"{times} with {status}" for status, times in sorted(ended.items()))
+        return (
+            f"{rounds} times {SIZE} runs, which ended {exits}; "
+            f"{foreign} changes by somebody else; nobody took more than {slowest:.1f} s"
+        )
+
+    def report(self) -> None:
+        titles = {
+            "kill": "kill -9 at every point",
+            "cut": "power cut at every point",
+            "instants": "at any instant",
+            "gap": "no gap",
+            "crowd": "all at once",
+        }
+        lines = [
+            "# The last run",
+            "",
+            f"Made by `tests/suites/endurance/run --report FILE` on {date.today()}, commit "
+            f"{self.options.commit}, on {os.cpu_count()} processors ({platform.machine()}), Linux "
+            f"{platform.release()}. What failed: {self.failed or 'nothing'}.",
+            "",
+            "| what | how often | seconds |",
+            "|---|---|---|",
+            *(f"| {titles[name]} | {said} | {seconds} |" for name, said, seconds in self.rows),
+            "",
+        ]
+        self.options.report.write_text("\n".join(lines))
 
 
 def main() -> int:
     options = arguments()
-    options.work.mkdir(parents=True, exist_ok=True)
-    tools = Tools(options.debug, options.packages, options.work / "programs")
-    tools.make_programs()
-    bench = Bench(tools, options.work)
-    failed = 0
-    for verb in VERBS:
-        if options.verb and verb.name != options.verb:
-            continue
-        reference = bench.reference(verb, tools)
-        start, trials = time.monotonic(), 0
-        print(verb.name, len(reference.points), " ".join(reference.points), f"{reference.seconds:.2f}s", flush=True)
-        for number, end in enumerate(reference.points):
-            if options.point and not end.startswith(options.point):
-                continue
-            for instead in (False, True):
-                try:
-                    if options.only in ("", "kill"):
-                        bench.kill_at(verb, end, instead=instead)
-                        trials += 1
-                    if options.only in ("", "cut"):
-                        for kind in DISKS:
-                            if options.disk in kind:
-                                bench.cut_at(verb, end, kind, instead=instead)
-                                trials += 1
-                except Wrong as wrong:
-                    failed += 1
-                    print(f"FAIL {verb.name} {end} instead={instead}: {wrong}", flush=True)
-        print(f"{trials} trials in {time.monotonic() - start:.1f} s", flush=True)
-    return failed > 0
+    run = Run(options)
+    print(f"seed {options.seed}", flush=True)
+    for name in PARTS:
+        run.part(name, getattr(run, name))
+    if options.report:
+        run.report()
+    print(f"{run.passed} passed, {run.failed} failed, 0 skipped", flush=True)
+    return int(run.failed > 0)
 
 
 sys.exit(main())

@@ -38,12 +38,14 @@ def do(*command: str | Path) -> str:
 
 
 def tree(root: Path) -> set[str]:
-    """Every path below a directory."""
-    return {
-        str((Path(dir) / name).relative_to(root))
-        for dir, dirs, files in os.walk(root)
-        for name in (*dirs, *files)
-    } - {"lost+found"}
+    """Every path below a directory, with its mode. The directory of the conf file
+    belongs to the host."""
+    found = set()
+    for dir, dirs, files in os.walk(root):
+        for name in (*dirs, *files):
+            path = Path(dir) / name
+            found.add(f"{path.relative_to(root)} {path.lstat().st_mode & 0o7777:o}")
+    return {path for path in found if path.split()[0] not in ("etc", "etc/binfmt.d", "lost+found")}
 
 
 class Disk:
@@ -68,9 +70,9 @@ class Disk:
         options = ["-o", self.options] if self.options else []
         try:
             do("mount", "-t", self.type, *options, self.loop, self.at)
-        except Wrong:
+        finally:
+            # It goes by itself with the last mount, whatever becomes of this process.
             do("losetup", "--detach", self.loop)
-            raise
 
     def cut(self) -> None:
         """The power fails: what isn't on the disk yet never gets there."""
@@ -90,4 +92,3 @@ class Disk:
             if time.monotonic() > deadline:
                 raise Wrong(f"{self.loop} is still in use")
             time.sleep(0.005)
-        do("losetup", "--detach", self.loop)

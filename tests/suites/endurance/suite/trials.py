@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from disk import Disk
-from verbs import Stage, State, Verb, clear, copy
-from world import Tools, World, Wrong, finish, rules_of
+from verbs import BOTH, Stage, State, Verb, clear, copy
+from world import PATIENCE, Tools, World, Wrong, finish, rules_of
 
 # One thing at a time, so that a point is reached in the same order each time.
 IN_ORDER = {"BINFMTCTL_JOBS": "1"}
@@ -88,17 +89,21 @@ class Bench:
             world.ctl("apply")
             if sorted(world.rules()) != sorted(named):
                 raise Wrong(f"apply brought back {sorted(world.rules())}, not {sorted(named)}")
-        self.require(world, (p for p in verb.worked if not booted or p not in verb.foreign), "ran before")
+        # A boot takes others' rules away, unless they have a file of their own.
+        kept = [p for p in verb.worked if not (booted and p in verb.foreign)]
+        self.require(world, kept, "ran before")
         if booted:
-            self.require(world, (p for p in ("riscv64", "s390x") if f"qemu-{p}" in named), "is in the file")
+            self.require(world, [p for p in BOTH if f"qemu-{p}" in named], "is in the file")
 
     @staticmethod
-    def require(world: World, platforms, why: str) -> None:
+    def require(world: World, platforms: Iterable[str], why: str) -> None:
         for platform in platforms:
             if not world.runs(platform):
                 raise Wrong(f"{platform}, which {why}, doesn't run")
 
-    def complete(self, verb: Verb, reference: Reference, world: World, *, instead: bool, booted: bool) -> None:
+    def complete(
+        self, verb: Verb, reference: Reference, world: World, *, instead: bool
+    ) -> None:
         """The next run: the same once more, or what somebody might do instead."""
         line = verb.instead if instead else verb.line
         world.ctl(line)
@@ -130,7 +135,7 @@ class Bench:
             if run.returncode != -signal.SIGKILL:
                 raise Wrong(f"it wasn't killed, but ended with {run.returncode}:\n{said}")
             self.look(verb, reference, world, booted=False)
-            self.complete(verb, reference, world, instead=instead, booted=False)
+            self.complete(verb, reference, world, instead=instead)
 
     def kill_after(self, verb: Verb, tools: Tools, seconds: float, *, instead: bool) -> None:
         """kill -9 at any instant."""
@@ -142,7 +147,7 @@ class Bench:
             run.kill()
             finish(run, verb.line)
             self.look(verb, reference, world, booted=False)
-            self.complete(verb, reference, world, instead=instead, booted=False)
+            self.complete(verb, reference, world, instead=instead)
 
     def disk(self, kind: str, verb: Verb) -> Disk:
         """A disk with what is there before the verb."""
@@ -166,7 +171,7 @@ class Bench:
 
         def until(world: World) -> subprocess.Popen[bytes]:
             run = world.start(self.tools.binary, *verb.line.split(), BINFMTCTL_CRASH_AT=f"{end}:stop", **IN_ORDER)
-            deadline = time.monotonic() + 180
+            deadline = time.monotonic() + PATIENCE
             while True:
                 ended, status = os.waitpid(run.pid, os.WUNTRACED | os.WNOHANG)
                 if ended and os.WIFSTOPPED(status):
@@ -190,7 +195,10 @@ class Bench:
 
         self.cut(verb, tools, kind, until, instead=instead)
 
-    def cut(self, verb: Verb, tools: Tools, kind: str, until, *, instead: bool) -> None:
+    def cut(
+        self, verb: Verb, tools: Tools, kind: str, until: Callable[[World], subprocess.Popen[bytes]],
+        *, instead: bool,
+    ) -> None:
         reference = self.reference(verb, tools)
         disk = self.disk(kind, verb)
         disk.mount()
@@ -210,6 +218,6 @@ class Bench:
         try:
             with self.world(tools=tools) as world:
                 self.look(verb, reference, world, booted=True)
-                self.complete(verb, reference, world, instead=instead, booted=True)
+                self.complete(verb, reference, world, instead=instead)
         finally:
             disk.unmount()

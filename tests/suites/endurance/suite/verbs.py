@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from disk import tree
 from world import PLATFORMS, Tools, World, Wrong, rules_of
 
 OLD, NEW = "10.0.13", "11.1.3"
@@ -95,8 +96,9 @@ class Stage:
         code = machine.to_bytes(2, "little" if order == "<" else "big")
         kind = b"\2\0" if order == "<" else b"\0\2"
         mask = b"\xff" * 7 + b"\0" + b"\xff" * 8 + (b"\xfe\xff" if order == "<" else b"\xff\xfe")
-        quoted = ["".join(f"\\x{byte:02x}" for byte in part) for part in (head + kind + code, mask + b"\xff\xff")]
-        return f":theirs-{target}:M::{quoted[0]}:{quoted[1]}:{self.root}/foreign/qemu-{target}:POF"
+        both = (head + kind + code, mask + b"\xff\xff")
+        magic, mask = ("".join(f"\\x{byte:02x}" for byte in part) for part in both)
+        return f":theirs-{target}:M::{magic}:{mask}:{self.root}/foreign/qemu-{target}:POF"
 
 
 def clear(root: Path) -> None:
@@ -121,8 +123,6 @@ class State:
 
     @classmethod
     def of(cls, world: World) -> State:
-        from disk import tree
-
         conf = world.conf.read_text() if world.conf.exists() else None
         return cls(world.rules(), conf, frozenset(tree(world.root)))
 

@@ -1,7 +1,6 @@
 """A user and mount namespace with a binfmt_misc of its own, and what runs in it."""
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ class World:
             ["nsenter", "--user", "--mount", "--preserve-credentials",
              "--target", str(self.holder.pid), *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment, cwd="/",
+            env=environment, cwd="/", umask=0o077,
         )
 
     def ctl(self, line: str, *, may: tuple[int, ...] = (0,), **variables: str) -> str:
@@ -143,14 +142,14 @@ class World:
             (self.instance / name).write_bytes(b"-1")
 
 
-def finish(run: subprocess.Popen[bytes], what: str) -> str:
+def finish(run: subprocess.Popen[bytes], what: str, limit: float = PATIENCE) -> str:
     """Waits for a process, but not for ever; what it said."""
     try:
-        said, _ = run.communicate(timeout=PATIENCE)
+        said, _ = run.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         run.kill()
         said, _ = run.communicate()
-        raise Wrong(f"{what}: still there after {PATIENCE} s\n{said.decode()}") from None
+        raise Wrong(f"{what}: still there after {limit:.0f} s\n{said.decode()}") from None
     return said.decode(errors="replace")
 
 
