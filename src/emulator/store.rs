@@ -24,6 +24,9 @@ use crate::error::{Error, IoContext, Result, Status};
 /// for execution, on every distribution.
 pub const DEFAULT_PREFIX: &str = "/opt/binfmtctl";
 
+/// How often to try what another run may have been in the way of.
+const ATTEMPTS: usize = 20;
+
 /// The emulators below one prefix.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -164,39 +167,44 @@ impl Store {
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
-        let path = self.lock_path();
-        let attempt = || format!("cannot lock {}", path.display());
-        loop {
-            durable::make_dir(&self.prefix)?;
-            let file = match open_lock(&path, true) {
-                // The run before us has taken the directory along.
-                Err(error) if error.kind() == ErrorKind::NotFound && !self.prefix.exists() => {
-                    continue;
-                }
-                file => file.attempt(attempt)?,
-            };
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::new(
-                        Status::Locked,
-                        format!("another run is changing {}", self.prefix.display()),
-                    )
-                    .hint("wait for it to end, then run this again"));
-                }
-                Err((_, errno)) => return Err(errno).attempt(attempt),
-            };
-            // The run before us may have removed the file when it emptied the
-            // store; then this is a lock on nothing.
-            let locked = lock.metadata().attempt(attempt)?;
-            match fs::metadata(&path) {
-                Ok(named) if named.ino() == locked.ino() => {
-                    crash::at(Point::StoreLocked);
-                    return Ok(Lock { path, _file: lock });
-                }
-                _ => continue,
+        // The run before us takes directory and lock along when it has emptied
+        // the store, at any instant of this; whatever fails for that reason
+        // doesn't fail again.
+        let mut locked = self.try_lock();
+        for _ in 1..ATTEMPTS {
+            match locked {
+                Err(error) if error.status() == Status::Locked => return Err(error),
+                Ok(Some(lock)) => return Ok(lock),
+                _ => locked = self.try_lock(),
             }
         }
+        locked?.ok_or_else(|| self.is_locked())
+    }
+
+    /// The lock; `None` where it is one on nothing, since the file is gone.
+    fn try_lock(&self) -> Result<Option<Lock>> {
+        durable::make_dir(&self.prefix)?;
+        let path = self.lock_path();
+        let attempt = || format!("cannot lock {}", path.display());
+        let file = open_lock(&path, true).attempt(attempt)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((_, Errno::EWOULDBLOCK)) => return Err(self.is_locked()),
+            lock => lock.map_err(|(_, errno)| errno).attempt(attempt)?,
+        };
+        let locked = lock.metadata().attempt(attempt)?;
+        let is_named = fs::metadata(&path).is_ok_and(|named| named.ino() == locked.ino());
+        if is_named {
+            crash::at(Point::StoreLocked);
+        }
+        Ok(is_named.then_some(Lock { path, _file: lock }))
+    }
+
+    fn is_locked(&self) -> Error {
+        Error::new(
+            Status::Locked,
+            format!("another run is changing {}", self.prefix.display()),
+        )
+        .hint("wait for it to end, then run this again")
     }
 
     /// All emulators in the store.
