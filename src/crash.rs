@@ -3,7 +3,7 @@
 //! A step that changes something says where it is, and the tests end the run
 //! there, at each point in turn. Only a program that was built for tests listens,
 //! to two variables: BINFMTCTL_CRASH_AT=POINT:N:kill (or stop) at the N-th time
-//! that the point is reached, and BINFMTCTL_CRASH_LOG=FILE, which gets a line for
+//! that the point is reached, or several such with commas between, and BINFMTCTL_CRASH_LOG=FILE, which gets a line for
 //! each. In what is shipped there is nothing of it.
 
 macro_rules! points {
@@ -133,9 +133,12 @@ mod listening {
 
     /// Says that this run is at a point.
     pub fn at(point: Point) {
-        static END: OnceLock<Option<End>> = OnceLock::new();
+        static ENDS: OnceLock<Vec<End>> = OnceLock::new();
         static TIMES: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
-        let end = END.get_or_init(|| End::parse(&std::env::var("BINFMTCTL_CRASH_AT").ok()?));
+        let ends = ENDS.get_or_init(|| {
+            let text = std::env::var("BINFMTCTL_CRASH_AT").unwrap_or_default();
+            text.split(',').filter_map(End::parse).collect()
+        });
         let name = format!("{point:?}");
         // Held until the end: what other threads reach meanwhile comes later.
         let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,10 +149,8 @@ mod listening {
             // A log that can't be written is missed by who reads it.
             let _ = file.and_then(|mut file| writeln!(file, "{name}:{time}"));
         }
-        if let Some(end) = end
-            .as_ref()
-            .filter(|end| (&end.point, end.time) == (&name, *time))
-        {
+        let mut ends = ends.iter();
+        if let Some(end) = ends.find(|end| (&end.point, end.time) == (&name, *time)) {
             // Nobody can refuse this process that.
             let _ = kill(getpid(), end.signal);
         }

@@ -37,6 +37,9 @@ use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
 
+/// How often to plan anew where somebody else's rules go meanwhile.
+pub(super) const LOOKS: usize = 4;
+
 /// Makes the platforms run, or says which don't and why.
 pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     let manifest = load_manifest(args.fetch.manifest.manifest.as_deref())?;
@@ -69,16 +72,27 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
     crash::at(Point::Planned);
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
-    let survey = run.survey()?;
-    let plan = run.plan(&survey, pinned);
-    let done = run.carry_out(&survey, &plan, pinned, &source);
+    let mut before = run.survey()?;
+    let (mut any, mut looks) = (false, LOOKS);
+    let (done, after) = loop {
+        let plan = run.plan(&before, pinned);
+        let done = run.carry_out(&before, &plan, pinned, &source);
+        let after = run.survey()?;
+        match done {
+            Ok((plan, changes)) if looks > 1 && plan.is_overtaken(&after) => {
+                looks -= 1;
+                any |= changes.any;
+                before = after;
+            }
+            done => break (done, after),
+        }
+    };
     // Whatever came of it: what nothing names any more goes.
-    let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
     let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
     let (plan, mut changes) = done?;
-    changes.any |= swept?;
+    changes.any |= any | swept?;
     crash::at(Point::Done);
     Ok(run.reply(&after, &plan, changes))
 }
@@ -182,6 +196,14 @@ impl Run<'_> {
         crash::at(Point::RulesLocked);
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
+        let mut emulators = plan.work().filter_map(|step| step.emulator.as_deref());
+        let is_missing = emulators.any(|emulator| !emulator.exists());
+        drop(emulators);
+        if is_missing {
+            // What ran a platform when it was planned has gone since.
+            drop(lock);
+            return self.carry_out(&survey, &plan, pinned, source);
+        }
         let mut changes = Changes::default();
         let terms = self.terms(&release);
         let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);

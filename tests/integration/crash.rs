@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use binfmtctl::crash::Point;
 
 use crate::boot::{Machine, as_host, bare_host, service_files};
-use crate::world::cache::{NEW, OLD, releases};
-use crate::world::{World, changes, skip};
+use crate::world::cache::{NEW, OLD, emulators, releases};
+use crate::world::rule::rule;
+use crate::world::{Output, World, changes, skip};
+
+const MOUNT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Runs binfmtctl, which is killed at the n-th time that it reaches a point.
 #[track_caller]
@@ -23,19 +26,26 @@ fn killed(world: &World, line: &str, at: &str) {
 }
 
 /// Starts the first line in the background until it stops itself at a point, then
-/// runs a script, and lets it go on. What the script said, and how it ended.
-fn stopped_at(world: &World, line: &str, at: &str, meanwhile: &str) -> String {
+/// runs a script; `on` lets it go on, until it stops itself again or ends. What the
+/// script said, and how it ended.
+fn stopped_at(world: &World, line: &str, at: &str, meanwhile: &str) -> Output {
+    let ends: Vec<String> = at.split(' ').map(|at| format!("{at}:stop")).collect();
     let script = format!(
-        r#"BINFMTCTL_CRASH_AT={at}:stop "$BINFMTCTL" --jobs 1 {line} & held=$!
-        for _ in $(seq 2000); do
-            read -r _ _ state _ </proc/$held/stat
-            [ "$state" != T ] || break
-            sleep 0.02
-        done
-        [ "$state" = T ]
-        {meanwhile}"#
+        r#"BINFMTCTL_CRASH_AT={} "$BINFMTCTL" --jobs 1 {line} & held=$!
+        until_stopped() {{
+            for _ in $(seq 2000); do
+                read -r _ _ state _ </proc/$held/stat
+                [ "$state" != T ] || return 0
+                sleep 0.02
+            done
+            return 99
+        }}
+        on() {{ kill -CONT $held; }}
+        until_stopped
+        {meanwhile}"#,
+        ends.join(",")
     );
-    world.sh(&script).assert_exit(0).stdout
+    world.sh(&script)
 }
 
 /// Everything in the making that lies about.
@@ -134,7 +144,7 @@ fn an_uninstall_takes_back_nothing_that_another_run_wrote_after_it_looked() {
     world.install(&format!("riscv64 s390x --qemu {OLD}"));
     let meanwhile =
         format!("\"$BINFMTCTL\" install s390x 386 --qemu {NEW}\nkill -CONT $held\nwait $held");
-    stopped_at(&world, "uninstall riscv64", "Planned:1", &meanwhile);
+    stopped_at(&world, "uninstall riscv64", "Planned:1", &meanwhile).assert_exit(0);
     let names: BTreeSet<String> = world.conf_names().into_iter().collect();
     assert_eq!(names, world.names().into_iter().collect());
     assert!(
@@ -155,8 +165,8 @@ fn what_is_taken_away_after_an_apply_is_no_failure_of_the_apply() {
     let Some(world) = World::new() else { return };
     world.install("riscv64");
     world.write("qemu-riscv64", "-1");
-    let meanwhile = "\"$BINFMTCTL\" uninstall\nkill -CONT $held\nwait $held";
-    stopped_at(&world, "apply", "RulesUnlocked:1", meanwhile);
+    let meanwhile = "\"$BINFMTCTL\" uninstall\non\nwait $held";
+    stopped_at(&world, "apply", "RulesUnlocked:1", meanwhile).assert_exit(0);
     assert!(world.names().is_empty());
 }
 
@@ -175,10 +185,59 @@ fn the_locks_of_a_run_hold_others_up_while_it_lives_and_no_longer() {
         let meanwhile = "\"$BINFMTCTL\" install s390x riscv64 2>/dev/null || echo $?
             kill -KILL $held; wait $held || true
             \"$BINFMTCTL\" install s390x riscv64";
-        let said = stopped_at(&world, line, at, meanwhile);
-        assert_eq!(said.lines().next(), Some("75"), "{line} at {at}");
+        let said = stopped_at(&world, line, at, meanwhile).assert_exit(0);
+        assert_eq!(said.stdout.lines().next(), Some("75"), "{line} at {at}");
         assert_eq!(world.runs("riscv64"), "emulated");
     }
+}
+
+/// A rule that runs riscv64 programs and isn't ours.
+fn theirs(world: &World) -> String {
+    let carried = world.path("qemu-elsewhere");
+    fs::copy(emulators().join("qemu-riscv64"), &carried).unwrap();
+    let line = rule("theirs", "riscv64").at(&carried).text();
+    line.into_string().unwrap()
+}
+
+#[test]
+fn a_rule_of_somebody_elses_that_comes_before_the_proof_and_goes_again_does_no_harm() {
+    let Some(world) = World::new() else { return };
+    fs::write(world.path("line"), theirs(&world)).unwrap();
+    let meanwhile = format!(
+        "cat '{}' >{MOUNT}/register; on; until_stopped
+        echo -1 >{MOUNT}/theirs; on; wait $held",
+        world.path("line").display()
+    );
+    stopped_at(
+        &world,
+        "install riscv64",
+        "Registered:1 Registered:2",
+        &meanwhile,
+    )
+    .assert_exit(0);
+    assert_eq!(world.names(), ["qemu-riscv64"]);
+    assert_eq!(world.conf_names(), ["qemu-riscv64"]);
+}
+
+#[test]
+fn a_rule_of_somebody_elses_that_was_relied_on_and_goes_is_made_up_for() {
+    let Some(world) = World::new() else { return };
+    let theirs = theirs(&world);
+    let meanwhile = format!("echo -1 >{MOUNT}/theirs; on; wait $held");
+    for at in ["Fetched:1", "RulesLocked:1", "RulesUnlocked:1"] {
+        world.register(&theirs);
+        stopped_at(&world, "install riscv64 s390x", at, &meanwhile).assert_exit(0);
+        assert_eq!(world.names(), ["qemu-riscv64", "qemu-s390x"], "{at}");
+        assert_eq!(world.conf_rules().len(), 2, "{at}");
+        world.ctl("uninstall").assert_exit(0);
+    }
+    world.install("riscv64 s390x");
+    for name in world.names() {
+        world.write(&name, "-1");
+    }
+    world.register(&theirs);
+    stopped_at(&world, "apply", "TriedOut:1", &meanwhile).assert_exit(0);
+    assert_eq!(world.names(), ["qemu-riscv64", "qemu-s390x"]);
 }
 
 /// How it ends where a host is played, which has what `install` sets up there.

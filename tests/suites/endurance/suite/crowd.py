@@ -83,7 +83,12 @@ def crowd(bench: Bench, tools: Tools, seed: int) -> Crowd:
     with World(tools, bench.root) as world:
         if pick.random() < 0.5:
             world.ctl(f"install {' '.join(BOTH)}")
+        carried = world.root / "foreign"
+        world.ctl(f"manifest extract --to {carried} s390x")
         theirs = [r":theirs-by-name:E::theirs::/bin/true:", r":theirs-by-magic:M::theirs\x20::/bin/true:F"]
+        if seed % 2:
+            # One that runs what ours run, and comes and goes.
+            theirs.append(bench.stage.foreign_rule("s390x"))
         registrar = Registrar(world, theirs)
         registrar.start()
         start = time.monotonic()
@@ -126,7 +131,7 @@ def agree(world: World) -> None:
     rules = {name: re.search(r"^interpreter (.*)$", rule, re.M)[1] for name, rule in world.rules().items()}
     if written != rules:
         raise Wrong(f"the kernel has {rules}, the file {written}")
-    stored = {str(world.root / path.split()[0]) for path in tree(world.root) if "/qemu-" in path}
+    stored = {str(world.root / path.split()[0]) for path in tree(world.root) if path.startswith("store/") and "/qemu-" in path}
     if stored != set(written.values()):
         raise Wrong(f"the store has {stored}, the file {written}")
     left = [path for path in tree(world.root) if ".binfmtctl-" in path]
