@@ -19,8 +19,8 @@ NO_LOG_FLUSH = 2
 # anything that is written by itself in time.
 EXT4 = "noauto_da_alloc,commit=600,lazytime"
 DISKS = {
-    "ext4, data=ordered": ("ext4", EXT4),
-    "ext4, data=writeback": ("ext4", f"{EXT4},data=writeback"),
+    "ext4-ordered": ("ext4", EXT4),
+    "ext4-writeback": ("ext4", f"{EXT4},data=writeback"),
     "xfs": ("xfs", ""),
 }
 SIZE = {"ext4": "160M", "xfs": "320M"}
