@@ -12,10 +12,12 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 use tempfile::NamedTempFile;
 
+use crate::crash::{self, Point};
 use crate::error::{IoContext, Result};
 
 const PREFIX: &str = ".binfmtctl-";
@@ -40,6 +42,7 @@ impl Staged {
             .suffix(SUFFIX)
             .tempfile_in(dir)
             .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+        crash::at(Point::Staged);
         Ok(Self {
             file,
             to: to.to_owned(),
@@ -84,16 +87,19 @@ impl Staged {
     pub fn publish(self, mode: u32) -> Result<()> {
         let attempt = || format!("cannot write {}", self.to.display());
         let file = self.file.as_file();
+        crash::at(Point::Written);
         file.set_permissions(Permissions::from_mode(mode))
             .and_then(|()| self.date.map_or(Ok(()), |date| file.set_modified(date)))
             .and_then(|()| file.sync_all())
             .attempt(attempt)?;
+        crash::at(Point::Synced);
         let attempt = format!("cannot write {}", self.to.display());
         let dir = parent(&self.to).to_owned();
         self.file
             .persist(&self.to)
             .map_err(|error| error.error)
             .attempt(|| attempt)?;
+        crash::at(Point::Named);
         sync_dir(&dir)
     }
 }
@@ -119,17 +125,29 @@ pub fn link(path: &Path, to: &Path) -> Result<()> {
     let dir = parent(path);
     make_dir(dir)?;
     match std::os::unix::fs::symlink(to, path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // A killed run may have left it unsynced.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => sync_dir(dir),
         made => made
             .attempt(|| format!("cannot create the link {}", path.display()))
-            .and_then(|()| sync_dir(dir)),
+            .and_then(|()| {
+                crash::at(Point::Linked);
+                sync_dir(dir)
+            }),
     }
 }
 
 /// Removes a file for good. Returns whether it was there.
 pub fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => sync_dir(parent(path)).map(|()| true),
+        Ok(()) => {
+            crash::at(Point::Removed);
+            let dir = parent(path);
+            match sync_dir(dir) {
+                // Another run has removed what it lay in, and so synced that.
+                Err(_) if !dir.exists() => Ok(true),
+                synced => synced.map(|()| true),
+            }
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(false)
         }
@@ -146,16 +164,35 @@ pub fn is_temporary(path: &Path) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// Removes what killed runs left in a directory; the caller holds its lock. A
-/// directory that can't be listed has nothing to show.
-pub fn clear(dir: &Path) -> Result<()> {
-    for file in dir.read_dir().into_iter().flatten() {
-        let file = file.attempt(|| format!("cannot list {}", dir.display()))?;
-        if is_temporary(&file.path()) {
-            remove(&file.path())?;
-        }
+/// What killed runs left in a directory. One that can't be listed has nothing
+/// to show.
+pub fn litter(dir: &Path) -> Vec<PathBuf> {
+    let files = dir.read_dir().into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    files.retain(|file| is_temporary(file));
+    files
+}
+
+/// Removes what killed runs left in a directory; the caller holds its lock.
+/// Returns whether there was anything.
+pub fn clear(dir: &Path) -> Result<bool> {
+    let mut any = false;
+    for file in litter(dir) {
+        any |= remove(&file)?;
     }
-    Ok(())
+    Ok(any)
+}
+
+/// Makes a file's name last, which a killed run gave it: the bytes lasted before
+/// it was named.
+pub fn settle(path: &Path) -> Result<()> {
+    sync_dir(parent(path))
+}
+
+/// Lets what this process makes be read by others, from the first instant,
+/// whatever the umask that it was started with.
+pub fn set_umask() {
+    nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
 }
 
 /// The lock on a directory, unless somebody else has it or has replaced the
@@ -183,6 +220,7 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => {
+            crash::at(Point::DirectoryMade);
             // Whatever the umask: others read what lies there.
             made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o755)))
                 .attempt(|| format!("cannot create the directory {}", dir.display()))?;

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     binfmtctl::probe::give_back_memory();
     binfmtctl::probe::pin_name_services();
     binfmtctl::probe::wait_for_children();
+    binfmtctl::durable::set_umask();
     let mut args = std::env::args_os();
     let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
     if let Some(dialect) = dialect::recognise(&program, &args) {

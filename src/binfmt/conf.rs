@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::rule::{Rule, RuleError};
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -96,14 +97,26 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
-    if let Some(dir) = path.parent() {
-        durable::clear(dir)?;
-    }
-    match text(path, rules)? {
-        None => durable::remove(path),
-        Some(_) if !differs(path, rules)? => Ok(false),
-        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
-    }
+    let cleared = clear(path)?;
+    crash::at(Point::ConfCleared);
+    let changed = match text(path, rules)? {
+        None => durable::remove(path)?,
+        Some(_) if !differs(path, rules)? => false,
+        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true)?,
+    };
+    crash::at(Point::ConfWritten);
+    Ok(changed || cleared)
+}
+
+/// Whether a killed run has left something beside the file at `path`.
+pub fn has_litter(path: &Path) -> bool {
+    path.parent()
+        .is_some_and(|dir| !durable::litter(dir).is_empty())
+}
+
+/// Removes it. Returns whether there was anything.
+pub fn clear(path: &Path) -> Result<bool> {
+    path.parent().map_or(Ok(false), durable::clear)
 }
 
 #[cfg(test)]

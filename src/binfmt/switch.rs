@@ -6,6 +6,7 @@
 
 use super::instance::{Instance, Lock};
 use super::rule::{Flags, Pattern, Rule};
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::Target;
 
@@ -103,8 +104,9 @@ pub fn switch(
     let is_foreign = |name: &str| is_present(name) && !displaced.iter().any(|d| d == name);
     let rule = wanted.named(wanted.name(is_foreign));
 
-    let register = |rule: &Rule| {
+    let register = |rule: &Rule, registered: Point| {
         instance.register(lock, rule)?;
+        crash::at(registered);
         prove().map_err(|error| {
             // What was there before comes to light again.
             match instance.remove(lock, &rule.name) {
@@ -114,9 +116,11 @@ pub fn switch(
         })
     };
     let remove_displaced = || {
-        displaced
-            .iter()
-            .try_for_each(|name| instance.remove(lock, name).map(drop))
+        displaced.iter().try_for_each(|name| -> Result<()> {
+            instance.remove(lock, name)?;
+            crash::at(Point::OldRemoved);
+            Ok(())
+        })
     };
     if is_present(&rule.name) {
         let interim = (1..100)
@@ -131,14 +135,18 @@ pub fn switch(
                     ),
                 )
             })?;
-        register(&wanted.named(&interim))?;
+        register(&wanted.named(&interim), Point::RegisteredBeside)?;
+        crash::at(Point::ProvedBeside);
         remove_displaced()?;
-        register(&rule)?;
+        register(&rule, Point::Registered)?;
+        crash::at(Point::Proved);
         instance.remove(lock, &interim)?;
     } else {
-        register(&rule)?;
+        register(&rule, Point::Registered)?;
+        crash::at(Point::Proved);
         remove_displaced()?;
     }
+    crash::at(Point::Switched);
     Ok(rule)
 }
 

@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 
+use super::install::LOOKS;
 use super::install::checks::{host_guard, require_null};
 use super::install::plan::{Plan, Terms};
 use super::install::register::Registrar;
@@ -17,6 +18,7 @@ use super::install::warnings::lifetime;
 use super::{Context, Reply};
 use crate::binfmt::{Entry, Flags, Rule, conf};
 use crate::concurrent;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::{Platform, Request, TARGETS, Target};
 use crate::probe::{Probe, Runner};
@@ -47,30 +49,45 @@ pub fn run(context: &Context) -> Result<Reply> {
 
     context.could_change()?;
     require_null()?;
+    crash::at(Point::Planned);
     let instance = context.instance()?;
+    crash::at(Point::Mounted);
     keep_only(&REGISTERING)?;
     let lock = context.lock(&instance)?;
+    crash::at(Point::RulesLocked);
     // Another run may have come before the lock, with another file in the end,
     // and an instance to light.
     let (written, mut failures) = Written::read(context)?;
     let request = written.request();
-    let survey = take(context, &request)?;
-    let plan = Plan::new(&written, &request, &survey);
-    let registrar = Registrar::new(context, &instance, &lock, &survey, &written);
     let mut changed = false;
-    let steps: Vec<_> = plan.work().collect();
-    let done = concurrent::map(&steps, context.jobs, |step| {
-        written.require_sound(context, step.platform)?;
-        registrar.carry_out(step)
-    });
-    for (step, done) in steps.iter().zip(done) {
-        match done {
-            Ok(_) => changed = true,
-            Err(error) => failures.push((step.platform.name.to_owned(), error)),
+    let mut before = take(context, &request)?;
+    let mut looks = LOOKS;
+    let (plan, after) = loop {
+        let plan = Plan::new(&written, &request, &before);
+        let registrar = Registrar::new(context, &instance, &lock, &before, &written);
+        let steps: Vec<_> = plan.work().collect();
+        let done = concurrent::map(&steps, context.jobs, |step| {
+            written.require_sound(context, step.platform)?;
+            registrar.carry_out(step)
+        });
+        let mut failed = Failures::new();
+        for (step, done) in steps.iter().zip(done) {
+            match done {
+                Ok(_) => changed = true,
+                Err(error) => failed.push((step.platform.name.to_owned(), error)),
+            }
         }
-    }
+        // While the lock is held: what another run takes away next isn't this one's.
+        let after = take(context, &request)?;
+        if looks == 1 || !plan.is_overtaken(&after) {
+            failures.append(&mut failed);
+            break (plan, after);
+        }
+        looks -= 1;
+        before = after;
+    };
     drop(lock);
-    let after = take(context, &request)?;
+    crash::at(Point::RulesUnlocked);
     Ok(reply(context, &request, &after, &plan, failures, changed))
 }
 

@@ -25,6 +25,8 @@ use super::{Context, Reply, load_manifest, parse_platforms};
 use crate::binfmt::{Rule, conf};
 use crate::cli::Install;
 use crate::concurrent;
+use crate::crash::{self, Point};
+use crate::durable;
 use crate::emulator::label;
 use crate::emulator::manifest::{Manifest, Release};
 use crate::emulator::source::Choice;
@@ -34,6 +36,9 @@ use crate::probe::Probe;
 use crate::report::Action;
 use crate::report::survey::Survey;
 use crate::rights::{REGISTERING, keep_only};
+
+/// How often to plan anew where somebody else's rules go meanwhile.
+pub(super) const LOOKS: usize = 4;
 
 /// Makes the platforms run, or says which don't and why.
 pub fn run(context: &Context, args: &Install) -> Result<Reply> {
@@ -65,18 +70,31 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     context.require_rights()?;
     require_null()?;
+    crash::at(Point::Planned);
     let lock = context.store.lock()?;
     // Another run may have come between the look and the lock.
-    let survey = run.survey()?;
-    let plan = run.plan(&survey, pinned);
-    let done = run.carry_out(&survey, &plan, pinned, &source);
+    let mut before = run.survey()?;
+    let (mut any, mut looks) = (false, LOOKS);
+    let (done, after) = loop {
+        let plan = run.plan(&before, pinned);
+        let done = run.carry_out(&before, &plan, pinned, &source);
+        let after = run.survey()?;
+        match done {
+            Ok((plan, changes)) if looks > 1 && plan.is_overtaken(&after) => {
+                looks -= 1;
+                any |= changes.any;
+                before = after;
+            }
+            done => break (done, after),
+        }
+    };
     // Whatever came of it: what nothing names any more goes.
-    let after = run.survey()?;
     let swept = context.store.sweep(&lock, &after.used_emulators());
     let swept = swept.and_then(|swept| context.store.unlock(lock).map(|()| swept));
     // What went wrong first is what has to be mended.
     let (plan, mut changes) = done?;
-    changes.any |= swept?;
+    changes.any |= any | swept?;
+    crash::at(Point::Done);
     Ok(run.reply(&after, &plan, changes))
 }
 
@@ -133,7 +151,13 @@ impl Run<'_> {
         let litter = self.litter(&survey.used_emulators())?;
         let has_rules = !lasting(survey, &plan.rules_in_place()).is_empty();
         let is_kept = !has_rules || self.pending_service().is_none();
-        Ok(plan.is_done(survey, !self.persists()) && litter.is_empty() && is_kept)
+        let is_tidy = litter.is_empty() && !(self.persists() && self.has_conf_litter());
+        Ok(plan.is_done(survey, !self.persists()) && is_tidy && is_kept)
+    }
+
+    /// Whether a killed run has left something beside the conf file.
+    fn has_conf_litter(&self) -> bool {
+        conf::has_litter(&self.context.conf)
     }
 
     /// Files of the store that aren't in `used`; none where this user, who may
@@ -156,15 +180,32 @@ impl Run<'_> {
         source: &Choice,
     ) -> Result<(Plan, Changes)> {
         let release = self.fetch(&self.context.store, survey, plan, pinned, source)?;
+        // What a killed run has named was there already, maybe not to stay.
+        let emulators = plan.work().filter_map(|step| step.emulator.as_deref());
+        emulators
+            .filter(|emulator| emulator.exists())
+            .try_for_each(durable::settle)?;
+        crash::at(Point::Fetched);
         if plan.work().next().is_some() {
             self.label();
+            crash::at(Point::Labelled);
         }
         // From here on an existing instance is visible, and so are its rules.
         let instance = self.context.instance()?;
+        crash::at(Point::Mounted);
         keep_only(&REGISTERING)?;
         let lock = instance.lock()?;
+        crash::at(Point::RulesLocked);
         let survey = self.survey()?;
         let plan = self.plan(&survey, &release);
+        let mut emulators = plan.work().filter_map(|step| step.emulator.as_deref());
+        let is_missing = emulators.any(|emulator| !emulator.exists());
+        drop(emulators);
+        if is_missing {
+            // What ran a platform when it was planned has gone since.
+            drop(lock);
+            return self.carry_out(&survey, &plan, pinned, source);
+        }
         let mut changes = Changes::default();
         let terms = self.terms(&release);
         let registrar = Registrar::new(self.context, &instance, &lock, &survey, &terms);
@@ -189,6 +230,7 @@ impl Run<'_> {
             }
         }
         drop(lock);
+        crash::at(Point::RulesUnlocked);
         Ok((plan, changes))
     }
 

@@ -9,6 +9,7 @@ use crate::binfmt::boot::service::Service;
 use crate::binfmt::entry::is_wsls;
 use crate::binfmt::{Entry, Instance, Rule, conf};
 use crate::cli::Uninstall;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::probe::Probe;
@@ -38,6 +39,7 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     }
 
     context.require_rights()?;
+    crash::at(Point::Planned);
     let lock = match context.store.prefix().exists() {
         true => Some(context.store.lock()?),
         false => None,
@@ -51,18 +53,23 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         None => None,
     };
     keep_only(&REGISTERING)?;
-    if plan.changes_conf {
-        conf::write(&context.conf, &plan.remaining)?;
-    }
-    if let Some((right, instance)) = instance {
+    crash::at(Point::RulesLocked);
+    // Another run may have come between the look and the locks.
+    let survey = Survey::take(context.scope(&manifest), &asked)?;
+    let plan = Plan::new(context, &survey, args, &asked)?;
+    match plan.changes_conf {
+        true => conf::write(&context.conf, &plan.remaining)?,
+        false => conf::clear(&context.conf)?,
+    };
+    if let Some((right, instance)) = &instance {
         for entry in plan.entries.iter().rev() {
-            instance.remove(&right, &entry.name)?;
+            instance.remove(right, &entry.name)?;
+            crash::at(Point::RuleRemoved);
         }
     }
     let after = Survey::take(context.scope(&manifest), &asked)?;
-    if let Some(lock) = lock {
-        context.store.sweep(&lock, &after.used_emulators())?;
-        context.store.unlock(lock)?;
+    if let Some(lock) = &lock {
+        context.store.sweep(lock, &after.used_emulators())?;
     }
     // What is left to apply nothing does no harm: it comes last.
     let removed = plan.service.as_ref().map_or(Ok(false), Service::remove);
@@ -70,6 +77,13 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
         let file = service.file();
         context.console.note(&format!("removed {}", file.display()));
     }
+    // Who comes next sees all of it.
+    drop(instance);
+    crash::at(Point::RulesUnlocked);
+    if let Some(lock) = lock {
+        context.store.unlock(lock)?;
+    }
+    crash::at(Point::Done);
     Ok(Reply {
         failure: removed.err(),
         ..Reply::document(plan.describe(&after, args, true))
@@ -151,7 +165,8 @@ impl Plan {
             litter => litter?,
         };
         let is_kept = !self.changes_conf && self.service.is_none();
-        Ok(self.entries.is_empty() && is_kept && litter.is_empty())
+        let is_tidy = litter.is_empty() && !conf::has_litter(&context.conf);
+        Ok(self.entries.is_empty() && is_kept && is_tidy)
     }
 
     fn describe(&self, survey: &Survey<'_>, args: &Uninstall, changed: bool) -> Document {

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
+use crate::crash::{self, Point};
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -22,6 +23,9 @@ use crate::error::{Error, IoContext, Result, Status};
 /// Where emulators are kept when nothing else is said: writable, and labelled
 /// for execution, on every distribution.
 pub const DEFAULT_PREFIX: &str = "/opt/binfmtctl";
+
+/// How often to try what another run may have been in the way of.
+const ATTEMPTS: usize = 20;
 
 /// The emulators below one prefix.
 #[derive(Debug, Clone)]
@@ -163,32 +167,44 @@ impl Store {
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
+        // The run before us takes directory and lock along when it has emptied
+        // the store, at any instant of this; whatever fails for that reason
+        // doesn't fail again.
+        let mut locked = self.try_lock();
+        for _ in 1..ATTEMPTS {
+            match locked {
+                Err(error) if error.status() == Status::Locked => return Err(error),
+                Ok(Some(lock)) => return Ok(lock),
+                _ => locked = self.try_lock(),
+            }
+        }
+        locked?.ok_or_else(|| self.is_locked())
+    }
+
+    /// The lock; `None` where it is one on nothing, since the file is gone.
+    fn try_lock(&self) -> Result<Option<Lock>> {
         durable::make_dir(&self.prefix)?;
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
-        loop {
-            let file = open_lock(&path, true).attempt(attempt)?;
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::new(
-                        Status::Locked,
-                        format!("another run is changing {}", self.prefix.display()),
-                    )
-                    .hint("wait for it to end, then run this again"));
-                }
-                Err((_, errno)) => return Err(errno).attempt(attempt),
-            };
-            // The run before us may have removed the file when it emptied the
-            // store; then this is a lock on nothing.
-            let locked = lock.metadata().attempt(attempt)?;
-            match fs::metadata(&path) {
-                Ok(named) if named.ino() == locked.ino() => {
-                    return Ok(Lock { path, _file: lock });
-                }
-                _ => continue,
-            }
+        let file = open_lock(&path, true).attempt(attempt)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((_, Errno::EWOULDBLOCK)) => return Err(self.is_locked()),
+            lock => lock.map_err(|(_, errno)| errno).attempt(attempt)?,
+        };
+        let locked = lock.metadata().attempt(attempt)?;
+        let is_named = fs::metadata(&path).is_ok_and(|named| named.ino() == locked.ino());
+        if is_named {
+            crash::at(Point::StoreLocked);
         }
+        Ok(is_named.then_some(Lock { path, _file: lock }))
+    }
+
+    fn is_locked(&self) -> Error {
+        Error::new(
+            Status::Locked,
+            format!("another run is changing {}", self.prefix.display()),
+        )
+        .hint("wait for it to end, then run this again")
     }
 
     /// All emulators in the store.
@@ -202,28 +218,61 @@ impl Store {
         Ok(files)
     }
 
-    /// Emulators that aren't in `used`, and what killed runs left behind.
+    /// Emulators that aren't in `used`, and what killed runs left behind:
+    /// files in the making, directories with nothing in them, the lock of a
+    /// store that is empty.
     pub fn litter(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut litter = Vec::new();
         for dir in self.dirs()? {
-            litter.extend(list_dir(&dir)?.into_iter().filter(|file| {
+            let files = list_dir(&dir)?;
+            if files.is_empty() && is_ours_to_remove(&dir) {
+                litter.push(dir);
+                continue;
+            }
+            litter.extend(files.into_iter().filter(|file| {
                 (self.owns(file) && !used.contains(file)) || durable::is_temporary(file)
             }));
         }
+        litter.extend(self.husk()?);
         Ok(litter)
+    }
+
+    /// What is left of a store that is empty but for its directories and lock.
+    fn husk(&self) -> Result<Option<PathBuf>> {
+        let bin = self.bin();
+        if bin.is_dir() {
+            let is_empty = list_dir(&bin)?.is_empty();
+            return Ok((is_empty && is_ours_to_remove(&bin)).then_some(bin));
+        }
+        let left = list_dir(&self.prefix)?;
+        Ok(match left.as_slice() {
+            [] if self.prefix.is_dir() && is_ours_to_remove(&self.prefix) => {
+                Some(self.prefix.clone())
+            }
+            [lock] if *lock == self.lock_path() => Some(lock.clone()),
+            _ => None,
+        })
     }
 
     /// Removes the litter, and directories that became empty. Returns whether
     /// there was any litter.
     pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
-        let litter = self.litter(used)?;
-        for file in &litter {
+        let mut litter = self.litter(used)?;
+        // Directories go as they become empty, the lock with `unlock`.
+        let husk = self.husk()?;
+        for file in litter
+            .iter()
+            .filter(|file| !file.is_dir() && husk.as_ref() != Some(file))
+        {
             durable::remove(file)?;
         }
+        litter.retain(|file| *file != self.lock_path());
+        crash::at(Point::EmulatorsSwept);
         for dir in self.dirs()? {
             remove_if_empty(&dir)?;
         }
         remove_if_empty(&self.bin())?;
+        crash::at(Point::DirectoriesSwept);
         Ok(!litter.is_empty())
     }
 
@@ -238,6 +287,7 @@ impl Store {
     pub fn unlock(&self, lock: Lock) -> Result<()> {
         if !self.bin().exists() {
             durable::remove(&lock.path)?;
+            crash::at(Point::LockRemoved);
             remove_if_empty(&self.prefix)?;
         }
         Ok(())
@@ -303,6 +353,15 @@ fn list_dir(dir: &Path) -> Result<Vec<PathBuf>> {
     files
         .map(|file| file.map(|file| file.path()).attempt(attempt))
         .collect()
+}
+
+/// Whether an empty directory isn't a place where somebody has mounted something.
+fn is_ours_to_remove(dir: &Path) -> bool {
+    let device = |dir: &Path| fs::metadata(dir).map(|found| found.dev());
+    match (device(dir), dir.parent().map(device)) {
+        (Ok(own), Some(Ok(above))) => own == above,
+        _ => false,
+    }
 }
 
 fn remove_if_empty(dir: &Path) -> Result<()> {
@@ -405,6 +464,25 @@ mod tests {
         assert_eq!(store.lock().unwrap_err().status(), Status::Locked);
         drop(lock);
         store.lock().unwrap();
+    }
+
+    #[test]
+    fn who_comes_while_another_run_takes_an_empty_store_away_is_only_held_up() {
+        let (_dir, store) = store();
+        let come_and_go = || {
+            for _ in 0..2000 {
+                match store.lock() {
+                    Ok(lock) => store.unlock(lock).unwrap(),
+                    Err(error) => assert_eq!(error.status(), Status::Locked, "{}", error.line()),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(come_and_go);
+            }
+        });
+        assert!(!store.prefix().exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! update-binfmts, the boot itself is tried: what was promised has to come.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 "#;
 
 /// A world that looks like a host with systemd.
-struct Machine {
+pub struct Machine {
     world: World,
 }
 
@@ -80,13 +80,18 @@ impl Machine {
             .ctl_with(line, &[("BINFMTCTL_CONF", Path::new(CONF))])
     }
 
-    fn sh(&self, script: &str) -> Output {
+    pub fn sh(&self, script: &str) -> Output {
         let scratch = self.world.path("scratch").display().to_string();
         let holder = self.world.holder();
         let head = format!(
             "SCRATCH={scratch}\nHOLDER={holder}\nPATH={scratch}/bin:$PATH\nexport BINFMTCTL_CONF={CONF}\n"
         );
         self.world.sh(&(head + script))
+    }
+
+    /// A path in the world's own directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.world.path(name)
     }
 
     #[track_caller]
@@ -806,7 +811,7 @@ fn the_stop_of_binfmt_support() {
 
 /// A machine whose namespaces can't be told from a host's, with nothing
 /// installed, and the program where packages leave room for it.
-fn bare_host() -> Option<Machine> {
+pub fn bare_host() -> Option<Machine> {
     let machine = Machine::with("riscv64")?;
     if machine.sh("stat -c %u /").stdout.trim() != "0" {
         skip("only root's files are root's in a user namespace");
@@ -818,15 +823,15 @@ fn bare_host() -> Option<Machine> {
     Some(machine)
 }
 
-/// What that program does, told of no other places.
-fn as_host(machine: &Machine, line: &str) -> Output {
+/// What that program does, told of no other places, and of these variables.
+pub fn as_host(machine: &Machine, line: &str, variables: &str) -> Output {
     machine.sh(&format!(
-        "unset BINFMTCTL_PREFIX BINFMTCTL_USERNS\nexec sh -euc 'mount --bind /run/empty /proc/$$/ns; exec /usr/local/bin/binfmtctl {line}'"
+        "export {variables}\nunset BINFMTCTL_PREFIX BINFMTCTL_USERNS\nexec sh -euc 'mount --bind /run/empty /proc/$$/ns; exec /usr/local/bin/binfmtctl {line}'"
     ))
 }
 
 /// The files and links below /etc/systemd and /etc/init.d that are ours.
-fn service_files(machine: &Machine) -> String {
+pub fn service_files(machine: &Machine) -> String {
     machine
         .sh("find /etc/systemd /etc/init.d /etc/runlevels -name '*binfmtctl*' 2>/dev/null | sort || :")
         .stdout
@@ -835,11 +840,11 @@ fn service_files(machine: &Machine) -> String {
 #[test]
 fn install_sets_up_a_unit_and_uninstall_takes_it_away() {
     let Some(machine) = bare_host() else { return };
-    let told = as_host(&machine, "install riscv64 -n");
+    let told = as_host(&machine, "install riscv64 -n", "");
     told.assert_exit(0)
         .assert_says(&["would write", "binfmtctl.service"]);
     assert_eq!(service_files(&machine), "");
-    as_host(&machine, "install riscv64")
+    as_host(&machine, "install riscv64", "")
         .assert_exit(0)
         .assert_says(&["wrote /etc/systemd/system/binfmtctl.service"]);
     let unit = machine.read("/etc/systemd/system/binfmtctl.service");
@@ -849,7 +854,7 @@ fn install_sets_up_a_unit_and_uninstall_takes_it_away() {
     );
     let files = service_files(&machine);
     assert_eq!(files.lines().count(), 4, "{files}");
-    as_host(&machine, "install riscv64")
+    as_host(&machine, "install riscv64", "")
         .assert_exit(0)
         .assert_says(&["nothing was changed"]);
     machine
@@ -860,11 +865,11 @@ fn install_sets_up_a_unit_and_uninstall_takes_it_away() {
     machine
         .sh("rm /etc/systemd/system/*.wants/binfmtctl.service")
         .assert_exit(0);
-    as_host(&machine, "install riscv64 s390x").assert_exit(0);
+    as_host(&machine, "install riscv64 s390x", "").assert_exit(0);
     assert_eq!(service_files(&machine).lines().count(), 1);
-    as_host(&machine, "uninstall riscv64").assert_exit(0);
+    as_host(&machine, "uninstall riscv64", "").assert_exit(0);
     assert_eq!(service_files(&machine).lines().count(), 1, "s390x is left");
-    as_host(&machine, "uninstall")
+    as_host(&machine, "uninstall", "")
         .assert_exit(0)
         .assert_says(&["removed /etc/systemd/system/binfmtctl.service"]);
     assert_eq!(service_files(&machine), "");
@@ -876,7 +881,7 @@ fn a_unit_that_cant_be_written_is_missed_only_where_nothing_else_does_its_work()
     machine
         .sh("mount -o remount,ro /etc/systemd/system")
         .assert_exit(0);
-    as_host(&machine, "install riscv64")
+    as_host(&machine, "install riscv64", "")
         .assert_exit(0)
         .assert_says(&["Read-only", "systemd-binfmt alone"]);
     let early = "/run/systemd/generator.early";
@@ -885,7 +890,7 @@ fn a_unit_that_cant_be_written_is_missed_only_where_nothing_else_does_its_work()
             "mkdir {early}\nln -s /dev/null {early}/systemd-binfmt.service"
         ))
         .assert_exit(0);
-    as_host(&machine, "install riscv64 s390x")
+    as_host(&machine, "install riscv64 s390x", "")
         .assert_exit(4)
         .assert_says(&["/etc/systemd/system", "Read-only"]);
 }
@@ -894,7 +899,7 @@ fn a_unit_that_cant_be_written_is_missed_only_where_nothing_else_does_its_work()
 fn under_openrc_install_sets_up_a_script() {
     let Some(machine) = bare_host() else { return };
     machine.sh(OPENRC).assert_exit(0);
-    as_host(&machine, "install riscv64")
+    as_host(&machine, "install riscv64", "")
         .assert_exit(0)
         .assert_says(&["wrote /etc/init.d/binfmtctl"]);
     let files = service_files(&machine);
@@ -909,7 +914,7 @@ fn under_openrc_install_sets_up_a_script() {
     assert_eq!(machine.source("riscv64"), None);
     let remedy = machine.finds("openrc", "warning", "OpenRC", "/etc/runlevels");
     assert_eq!(remedy.as_deref(), Some("rc-update add binfmtctl default"));
-    as_host(&machine, "uninstall").assert_exit(0);
+    as_host(&machine, "uninstall", "").assert_exit(0);
     assert_eq!(service_files(&machine), "");
 }
 

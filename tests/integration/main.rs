@@ -19,6 +19,7 @@ mod boot;
 mod catalogue;
 mod check;
 mod container;
+mod crash;
 mod dialect;
 mod doctor;
 mod doctor_host;

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::unit::{self, Unit};
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::error::Result;
 use crate::host::Init;
@@ -112,14 +113,20 @@ impl Service {
             for link in self.links() {
                 durable::link(&link, &Path::new("/").join(self.kind.file))?;
             }
+            crash::at(Point::ServiceLinked);
         }
+        self.clear()?;
         let text = self.text(program);
-        durable::write(&self.file(), text.as_bytes(), self.kind.mode).map(|()| true)
+        durable::write(&self.file(), text.as_bytes(), self.kind.mode)?;
+        crash::at(Point::ServiceWritten);
+        Ok(true)
     }
 
     /// Takes it away. Returns whether anything was there.
     pub fn remove(&self) -> Result<bool> {
-        let mut removed = durable::remove(&self.file())?;
+        let mut removed = self.clear()?;
+        removed |= durable::remove(&self.file())?;
+        crash::at(Point::ServiceRemoved);
         for link in self.links().filter(|link| self.is_own(link)) {
             removed |= durable::remove(&link)?;
             // Made for this, unless others use it too: then it stays.
@@ -138,6 +145,11 @@ impl Service {
     /// Whether a boot starts it, as far as this making goes.
     pub fn starts(&self) -> bool {
         self.exists() && self.links().any(|link| link.is_symlink())
+    }
+
+    /// Removes what killed runs left beside the file.
+    fn clear(&self) -> Result<bool> {
+        self.file().parent().map_or(Ok(false), durable::clear)
     }
 
     /// A link to a file elsewhere is a package's.

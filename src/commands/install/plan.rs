@@ -151,6 +151,13 @@ impl Plan {
         self.steps.iter().filter(|step| step.is_work())
     }
 
+    /// Whether it left a platform to somebody else's rule, which has gone since.
+    pub fn is_overtaken(&self, after: &Survey<'_>) -> bool {
+        let is_left = |step: &&Step| step.foreign.is_some();
+        let mut left = self.steps.iter().filter(is_left);
+        left.any(|step| !after.runs(step.platform))
+    }
+
     /// Our rules that are right as they are.
     pub fn rules_in_place(&self) -> Vec<Rule> {
         self.steps

@@ -4,7 +4,10 @@
 //! program for this host, and to run each probe when it is started by hand;
 //! the rule may not match anything that has to stay native.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::checks::{check_emulator, check_rule, guard};
 use super::plan::{Step, Terms, displaced};
@@ -12,10 +15,16 @@ use crate::binfmt::instance::Lock;
 use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule};
 use crate::commands::Context;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::probe;
 use crate::report::survey::Survey;
+
+/// How often a rule is tried that somebody else's comes before, and how long
+/// the pause between is.
+const ATTEMPTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What carries out the steps of a plan, also several at a time: each is about
 /// another platform, and so about other rules.
@@ -49,6 +58,7 @@ impl<'a> Registrar<'a> {
     /// Makes the step's rules the ones that run its platform.
     pub fn carry_out(&self, step: &Step) -> Result<Vec<Rule>> {
         self.try_out(step)?;
+        crash::at(Point::TriedOut);
         step.wanted
             .iter()
             .map(|wanted| self.register(step, wanted))
@@ -74,8 +84,24 @@ impl<'a> Registrar<'a> {
             step.platform,
         )?;
         let displaced = displaced(self.survey, wanted, self.terms);
-        let prove = || probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
-        let rule = switch(self.instance, self.lock, wanted, &displaced, &prove)?;
+        let unproved = Cell::new(false);
+        let prove = || {
+            let proved = probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
+            unproved.set(proved.is_err());
+            proved
+        };
+        let switch = || switch(self.instance, self.lock, wanted, &displaced, &prove);
+        let mut switched = switch();
+        // An emulator that has just run a program by hand doesn't run it by a rule
+        // where somebody else's came before that, who may be gone by now.
+        for _ in 1..ATTEMPTS {
+            if switched.is_ok() || !unproved.get() {
+                break;
+            }
+            sleep(PAUSE);
+            switched = switch();
+        }
+        let rule = switched?;
         self.context.console.detail(&format!(
             "registered {} for {}",
             rule.name, rule.interpreter
