@@ -3,9 +3,9 @@
 //! bytes or the new ones, never a part. And whether a place could hold a file
 //! at all, found out without making one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, eaccess, geteuid};
+use nix::unistd::{AccessFlags, UnlinkatFlags, eaccess, geteuid, unlinkat};
 use tempfile::NamedTempFile;
 
 use crate::error::{IoContext, Result};
@@ -133,6 +133,28 @@ pub fn remove(path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes a file from a directory that is itself no link, for good.
+pub fn remove_unlinked(path: &Path) -> Result<bool> {
+    let attempt = || format!("cannot remove {}", path.display());
+    let dir = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(parent(path))
+        .attempt(attempt)?;
+    match unlinkat(
+        &dir,
+        path.file_name().unwrap_or_default(),
+        UnlinkatFlags::NoRemoveDir,
+    ) {
+        Err(Errno::ENOENT) => Ok(false),
+        removed => removed
+            .map_err(io::Error::from)
+            .and_then(|()| dir.sync_all())
+            .attempt(attempt)
+            .map(|()| true),
+    }
+}
+
 /// Whether a killed run may have left this file behind: no file in the making
 /// is anybody else's while the caller holds the lock on its directory.
 pub fn is_temporary(path: &Path) -> bool {
@@ -164,7 +186,12 @@ pub fn hold(dir: &Path) -> io::Result<Option<Flock<File>>> {
         lock => lock.map_err(|(_, errno)| errno)?,
     };
     let (named, locked) = (fs::symlink_metadata(dir)?, lock.metadata()?);
-    Ok((named.ino() == locked.ino()).then_some(lock))
+    Ok(is_same(&named, &locked).then_some(lock))
+}
+
+/// Whether it is one and the same file.
+pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Makes a directory and its parents (0755), each entry made to last.
@@ -174,7 +201,8 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     }
     let above = parent(dir);
     make_dir(above)?;
-    match fs::create_dir(dir) {
+    // Never, not even for an instant, writable by others.
+    match DirBuilder::new().mode(0o755).create(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => {
             // Whatever the umask: others read what lies there.

@@ -2,12 +2,14 @@
 //!
 //! The file is this program's alone and its only memory. systemd-binfmt
 //! applies it at boot without us. A line that can't be read is an error with
-//! its number, never skipped: a lost line would be a lost platform.
+//! its number, never skipped: a lost line would be a lost platform. What others
+//! than root could have written there is shown, and never applied or kept.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::rule::{Rule, RuleError};
+use crate::custody::{self, Fault, Trouble};
 use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -73,6 +75,20 @@ pub fn read(path: &Path) -> Result<Vec<Rule>> {
     })
 }
 
+/// Refuses a file that somebody else than root could have written, or could put
+/// another in the place of: what it says becomes rules.
+pub fn require_custody(path: &Path) -> Result<()> {
+    Ok(custody::find(path).map(drop)?)
+}
+
+/// Who else than root could say what the file says.
+pub fn fault(path: &Path) -> Option<Fault> {
+    match custody::find(path) {
+        Err(Trouble::Fault(fault)) => Some(fault),
+        _ => None,
+    }
+}
+
 fn is_null(path: &Path) -> bool {
     std::fs::canonicalize(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
@@ -102,7 +118,10 @@ pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
     match text(path, rules)? {
         None => durable::remove(path),
         Some(_) if !differs(path, rules)? => Ok(false),
-        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true),
+        Some(text) => {
+            require_custody(path)?;
+            durable::write(path, text.as_bytes(), 0o644).map(|()| true)
+        }
     }
 }
 

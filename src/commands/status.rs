@@ -1,8 +1,10 @@
 //! `status`: what runs right now, and why the rest doesn't.
 
 use super::{Context, Reply, load_manifest, parse_platforms};
+use crate::binfmt::conf;
 use crate::cli::StatusArgs;
-use crate::error::{Result, Status};
+use crate::custody::Trouble;
+use crate::error::{Error, Result, Status};
 use crate::report::survey::Survey;
 
 /// Looks, and changes nothing.
@@ -30,6 +32,11 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
         }
         unusable => unusable,
     };
+    let faults = context.store.faults().unwrap_or_default();
+    for fault in faults.into_iter().chain(conf::fault(&context.conf)) {
+        let error = Error::from(Trouble::Fault(fault));
+        context.console.note(&format!("warning: {}", error.line()));
+    }
     Ok(Reply {
         document: Some(document),
         failure,

@@ -4,9 +4,12 @@
 //! file that is there is the right one or damaged, never another version.
 //! `bin` because SELinux labels such paths for execution. A file is compared
 //! with its digest before it is named, and again before it is registered.
+//! Nothing in it, nor on the way to it, may be in anybody's hands but root's:
+//! the kernel opens the emulator by its path.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
+use crate::custody::{self, Fault, Trouble};
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -92,16 +96,85 @@ impl Store {
     }
 
     /// Whether the file at this path in the store has the bytes that its name
-    /// promises. A damaged one counts as absent.
+    /// promises, and is root's. A damaged one counts as absent.
     pub fn is_sound(&self, path: &Path) -> Result<bool> {
-        let digest = program_digest(path)?;
-        Ok(digest.is_some() && digest == self.digest_of_path(path))
+        let Some((file, digest)) = program(path)? else {
+            return Ok(false);
+        };
+        Ok(Some(digest) == self.digest_of_path(path) && custody::is_roots(&file))
+    }
+
+    /// Refuses a store whose directories somebody else than root could change,
+    /// or anything on the way to them. One that isn't there yet is judged by
+    /// where it would be.
+    pub fn require_custody(&self) -> Result<()> {
+        Ok(self.custody(Path::new("bin")).map(drop)?)
+    }
+
+    /// Opens what lies at this path below the prefix, with a look at all that
+    /// leads there.
+    fn custody(&self, below: &Path) -> Result<Option<File>, Trouble> {
+        match custody::find(&self.prefix)? {
+            Some(prefix) => custody::find_below(&prefix, &self.prefix, below),
+            None => Ok(None),
+        }
+    }
+
+    /// What of the store others than root could change: its directories, what
+    /// leads to them, its emulators.
+    pub fn faults(&self) -> Result<Vec<Fault>> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let mut paths = vec![self.bin()];
+        paths.extend(self.list()?);
+        for path in &paths {
+            let below = path.strip_prefix(&self.prefix).unwrap_or(path);
+            match self.custody(below) {
+                Err(Trouble::Fault(fault)) if !faults.contains(&fault) => faults.push(fault),
+                Err(Trouble::Unseen(error)) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Opens an emulator, in or out of the store, that is going to be
+    /// registered: root alone decides what lies at its path, and in the store
+    /// it has the bytes that the path stands for.
+    pub fn seal(&self, path: &Path) -> Result<Seal> {
+        let promised = self.digest_of_path(path);
+        let found = match path.strip_prefix(&self.prefix) {
+            Ok(below) if promised.is_some() => self.custody(below)?,
+            _ => custody::find(path)?,
+        };
+        let attempt = || format!("cannot read {}", path.display());
+        let found = found.ok_or(Errno::ENOENT).attempt(attempt)?;
+        // The very file that was looked at.
+        let file = durable::open_file(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))
+            .attempt(attempt)?;
+        let stamp = Stamp::of(&file).attempt(attempt)?;
+        if let Some(promised) = promised {
+            let (sha256, _) = Digest::of_reader(&file).attempt(attempt)?;
+            if sha256 != promised {
+                return Err(Error::new(
+                    Status::Integrity,
+                    format!("{} is damaged", path.display()),
+                )
+                .because(format!("its sha256 is {sha256}"))
+                .hint("`binfmtctl install` gets it again"));
+            }
+        }
+        Ok(Seal {
+            path: path.to_owned(),
+            stamp,
+            promised,
+        })
     }
 
     /// Refuses a place in which the store couldn't be kept, or from which
     /// nothing could be executed.
     pub fn require_place(&self) -> Result<()> {
         let bin = self.bin();
+        self.require_custody()?;
         durable::require_writable(&bin)?;
         self.require_lockable()?;
         let place = durable::nearest(&bin);
@@ -156,18 +229,38 @@ impl Store {
 
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
-        let staged = Staged::create(&self.path(sha256, binary))?;
+        let path = self.path(sha256, binary);
+        if let Some(dir) = path.parent() {
+            durable::make_dir(dir)?;
+            let below = dir.strip_prefix(&self.prefix).unwrap_or(dir);
+            self.custody(below)?;
+        }
+        let staged = Staged::create(&path)?;
         staged.reserve(size)?;
         Ok(staged.dated(stamp(sha256)))
     }
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
+        // Before anything is made in others' directories, and again what was made.
+        custody::find(&self.prefix)?;
         durable::make_dir(&self.prefix)?;
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
         loop {
-            let file = open_lock(&path, true).attempt(attempt)?;
+            custody::find(&self.prefix)?;
+            let file = match open_lock(&path, true) {
+                // The run before us emptied the store and took its directory along.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    durable::make_dir(&self.prefix)?;
+                    continue;
+                }
+                file => file.attempt(attempt)?,
+            };
+            // Whoever else may open it could hold it for ever.
+            if !custody::is_roots(&file) {
+                custody::find_below(&file_of(&self.prefix)?, &self.prefix, Path::new("lock"))?;
+            }
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((_, Errno::EWOULDBLOCK)) => {
@@ -182,9 +275,12 @@ impl Store {
             // The run before us may have removed the file when it emptied the
             // store; then this is a lock on nothing.
             let locked = lock.metadata().attempt(attempt)?;
-            match fs::metadata(&path) {
-                Ok(named) if named.ino() == locked.ino() => {
+            match fs::symlink_metadata(&path) {
+                Ok(named) if durable::is_same(&named, &locked) => {
                     return Ok(Lock { path, _file: lock });
+                }
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).attempt(attempt);
                 }
                 _ => continue,
             }
@@ -218,7 +314,7 @@ impl Store {
     pub fn sweep(&self, _lock: &Lock, used: &[PathBuf]) -> Result<bool> {
         let litter = self.litter(used)?;
         for file in &litter {
-            durable::remove(file)?;
+            durable::remove_unlinked(file)?;
         }
         for dir in self.dirs()? {
             remove_if_empty(&dir)?;
@@ -230,7 +326,8 @@ impl Store {
     /// The directories that emulators lie in.
     fn dirs(&self) -> Result<Vec<PathBuf>> {
         let mut dirs = list_dir(&self.bin())?;
-        dirs.retain(|dir| dir.is_dir());
+        // What a link leads to isn't ours.
+        dirs.retain(|dir| dir.symlink_metadata().is_ok_and(|found| found.is_dir()));
         Ok(dirs)
     }
 
@@ -258,8 +355,70 @@ pub fn is_untouched(file: &Metadata, sha256: &Digest) -> bool {
     file.modified().is_ok_and(|time| time == stamp(sha256))
 }
 
+/// An emulator as it was when it was proved, to be held against what the kernel
+/// has open once it is registered.
+#[derive(Debug)]
+pub struct Seal {
+    path: PathBuf,
+    stamp: Stamp,
+    promised: Option<Digest>,
+}
+
+/// What changes when somebody writes to a file, or puts another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self {
+            file: (found.dev(), found.ino()),
+            size: found.size(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+impl Seal {
+    /// Refuses any other file than the one that was proved.
+    pub fn require(&self, running: &File) -> Result<()> {
+        let attempt = || format!("cannot read the running {}", self.path.display());
+        if Stamp::of(running).attempt(attempt)? == self.stamp {
+            return Ok(());
+        }
+        // A new label or another name changes no byte.
+        let reread = || {
+            let file = format!("/proc/self/fd/{}", running.as_raw_fd());
+            File::open(file)
+                .and_then(Digest::of_reader)
+                .attempt(attempt)
+        };
+        match self.promised {
+            Some(promised) if reread()?.0 == promised => Ok(()),
+            _ => Err(Error::new(
+                Status::Integrity,
+                format!(
+                    "{} was changed while it was registered",
+                    self.path.display()
+                ),
+            )
+            .because("the kernel has opened another file than the one that was proved")
+            .hint("find out who writes there, and run this again")),
+        }
+    }
+}
+
 /// The digest of an executable file's bytes; `None` where there is no such file.
 pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
+    Ok(program(path)?.map(|(_, digest)| digest))
+}
+
+/// An executable file, and the digest of its bytes.
+fn program(path: &Path) -> Result<Option<(File, Digest)>> {
     let attempt = || format!("cannot read {}", path.display());
     let file = match open_plain(path) {
         Ok(file) => file,
@@ -270,8 +429,13 @@ pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
     if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
         return Ok(None);
     }
-    let (found, _) = Digest::of_reader(file).attempt(attempt)?;
-    Ok(Some(found))
+    let (found, _) = Digest::of_reader(&file).attempt(attempt)?;
+    Ok(Some((file, found)))
+}
+
+/// A directory, only to look below it.
+fn file_of(dir: &Path) -> Result<File> {
+    File::open(dir).attempt(|| format!("cannot open {}", dir.display()))
 }
 
 /// Opens without following a link in the last place and without blocking on a pipe.

@@ -357,8 +357,9 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
 }
 
 /// Runs the probe as a container would, and looks whether the emulator at the
-/// path that its rule names did it, which [`prove_emulator`] has tried.
-pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
+/// path that its rule names did it, which [`prove_emulator`] has tried. What the
+/// kernel had open comes back, unless ptrace is forbidden.
+pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<Option<Runner>> {
     let failed = |why: String| {
         Error::new(
             Status::Failed,
@@ -378,7 +379,7 @@ pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
             runner.interpreter.display()
         ))),
         // Without ptrace the verdict has to do.
-        _ => Ok(()),
+        runner => Ok(runner),
     }
 }
 

@@ -18,6 +18,7 @@ mod arguments;
 mod boot;
 mod check;
 mod container;
+mod custody;
 mod dialect;
 mod doctor;
 mod doctor_host;
