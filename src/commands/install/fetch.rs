@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Run;
 use super::plan::Plan;
-use crate::durable;
+use crate::durable::{self, Scratch};
 use crate::emulator::lock::lock as pin;
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
@@ -64,7 +64,7 @@ impl Run<'_> {
     fn fetch_from_distribution(&self, store: &Store, survey: &Survey<'_>) -> Result<Release> {
         let apt = self.apt(store);
         let scratch = self.scratch(store);
-        let dir = tempfile::tempdir_in(&scratch)
+        let dir = Scratch::below(&scratch, "binfmtctl-distribution.", 0o700)
             .attempt(|| format!("cannot make a temporary directory in {}", scratch.display()))?;
         let architecture = self.context.host.architecture()?;
         let mut last = None;

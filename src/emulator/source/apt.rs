@@ -15,17 +15,16 @@ mod tests;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use tempfile::TempDir;
 
 use self::command::{cannot_run, configuration, index_record, quiet, run};
 use self::sources::{archive, deb822, one_line, os_release};
 use super::{Deliver, Failure, FileSource, Source};
 use crate::digest::Digest;
 use crate::durable;
+use crate::durable::Scratch;
 use crate::emulator::manifest::Release;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -167,7 +166,7 @@ impl Apt {
     /// Downloads the pinned package through an apt root of its own.
     fn download_pinned(
         &self,
-        scratch: &TempDir,
+        scratch: &Scratch,
         suite: &str,
         arch: &str,
         spec: &str,
@@ -195,7 +194,7 @@ impl Apt {
     }
 
     /// Downloads one package; where it is.
-    fn download(&self, scratch: &TempDir, spec: &str, conf: Option<&Path>) -> Result<PathBuf> {
+    fn download(&self, scratch: &Scratch, spec: &str, conf: Option<&Path>) -> Result<PathBuf> {
         let dir = scratch.path().join("download");
         fs::create_dir(&dir).attempt(|| format!("cannot create {}", dir.display()))?;
         // As root, apt downloads as a user of its own if that user may write
@@ -221,16 +220,12 @@ impl Apt {
         Err(Error::new(Status::Unreachable, what))
     }
 
-    fn scratch(&self) -> Result<TempDir> {
-        tempfile::Builder::new()
-            .prefix("binfmtctl-apt.")
-            // apt's user has to get in; nothing here is secret.
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir_in(&self.host.scratch)
-            .attempt(|| {
-                let dir = self.host.scratch.display();
-                format!("cannot make a scratch directory in {dir}")
-            })
+    fn scratch(&self) -> Result<Scratch> {
+        // apt's user has to get in; nothing here is secret.
+        Scratch::below(&self.host.scratch, "binfmtctl-apt.", 0o755).attempt(|| {
+            let dir = self.host.scratch.display();
+            format!("cannot make a scratch directory in {dir}")
+        })
     }
 
     /// `apt-get`, which as root drops to a user of its own where it can.
@@ -309,7 +304,7 @@ impl Source for Apt {
         ranges: usize,
         deliver: &mut Deliver<'_>,
     ) -> Result<(), Failure> {
-        let package = || -> Result<(TempDir, FileSource)> {
+        let package = || -> Result<(Scratch, FileSource)> {
             let suite = release.suite.as_deref().ok_or_else(|| {
                 let what = format!("the manifest names no suite that has {}", release.file);
                 Error::new(Status::Unreachable, what)

@@ -1,5 +1,7 @@
 //! A host in a directory, with programs that stand in for apt's; and the real apt once.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::super::tests::{fetched, release};
 use super::*;
 
