@@ -315,16 +315,22 @@ pub struct Scratch {
     _passing: Passing,
 }
 
+/// What to do where there is no place for temporary files.
+pub const SCRATCH_HINT: &str =
+    "let TMPDIR name a directory that can be written to and has some room";
+
 impl Scratch {
     /// Makes one whose name begins like that.
-    pub fn below(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
+    pub fn below(place: &Path, prefix: &str, mode: u32) -> Result<Self> {
         let make = || {
             tempfile::Builder::new()
                 .prefix(prefix)
                 .permissions(Permissions::from_mode(mode))
                 .tempdir_in(place)
         };
-        let (dir, _passing) = Passing::make(make, TempDir::path)?;
+        let (dir, _passing) = Passing::make(make, TempDir::path)
+            .attempt(|| format!("cannot make a temporary directory in {}", place.display()))
+            .map_err(|error| error.hint(SCRATCH_HINT))?;
         Ok(Self { dir, _passing })
     }
 

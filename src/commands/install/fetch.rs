@@ -11,7 +11,7 @@ use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::obtain;
 use crate::emulator::source::{Apt, AptHost, Choice, Sources, candidates};
 use crate::emulator::store::Store;
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::report::survey::Survey;
 
@@ -64,8 +64,7 @@ impl Run<'_> {
     fn fetch_from_distribution(&self, store: &Store, survey: &Survey<'_>) -> Result<Release> {
         let apt = self.apt(store);
         let scratch = self.scratch(store);
-        let dir = Scratch::below(&scratch, "binfmtctl-distribution.", 0o700)
-            .attempt(|| format!("cannot make a temporary directory in {}", scratch.display()))?;
+        let dir = Scratch::below(&scratch, "binfmtctl-distribution.", 0o700)?;
         let architecture = self.context.host.architecture()?;
         let mut last = None;
         for package in apt.distro_candidates(architecture, dir.path()) {

@@ -6,6 +6,7 @@
 //! run left.
 
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -42,7 +43,11 @@ impl Shelf {
 
     fn below(scratch: &Path) -> Result<Self> {
         sweep(scratch);
-        let attempt = || format!("cannot make a temporary directory in {}", scratch.display());
+        let made = |dir: io::Result<TempDir>| {
+            let attempt = || format!("cannot make a temporary directory in {}", scratch.display());
+            dir.attempt(attempt)
+                .map_err(|error| error.hint(durable::SCRATCH_HINT))
+        };
         let create = || {
             tempfile::Builder::new()
                 .prefix(PREFIX)
@@ -50,14 +55,14 @@ impl Shelf {
                 .permissions(Permissions::from_mode(0o711))
                 .tempdir_in(scratch)
         };
-        let mut dir = create().attempt(attempt)?;
+        let mut dir = made(create())?;
         let hold = |dir: &TempDir| durable::hold(dir.path()).ok().flatten();
         let mut held = hold(&dir);
         for _ in 1..ATTEMPTS {
             if held.is_some() {
                 break;
             }
-            dir = create().attempt(attempt)?;
+            dir = made(create())?;
             held = hold(&dir);
         }
         Ok(Self {

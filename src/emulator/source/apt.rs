@@ -222,10 +222,7 @@ impl Apt {
 
     fn scratch(&self) -> Result<Scratch> {
         // apt's user has to get in; nothing here is secret.
-        Scratch::below(&self.host.scratch, "binfmtctl-apt.", 0o755).attempt(|| {
-            let dir = self.host.scratch.display();
-            format!("cannot make a scratch directory in {dir}")
-        })
+        Scratch::below(&self.host.scratch, "binfmtctl-apt.", 0o755)
     }
 
     /// `apt-get`, which as root drops to a user of its own where it can.
