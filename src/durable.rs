@@ -3,9 +3,9 @@
 //! bytes or the new ones, never a part. And whether a place could hold a file
 //! at all, found out without making one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,10 +14,12 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, eaccess, geteuid};
+use nix::unistd::{AccessFlags, UnlinkatFlags, eaccess, geteuid, unlinkat};
 use tempfile::NamedTempFile;
 
 use crate::crash::{self, Point};
+use crate::custody;
+use crate::ending::Passing;
 use crate::error::{IoContext, Result};
 
 const PREFIX: &str = ".binfmtctl-";
@@ -28,24 +30,40 @@ const SUFFIX: &str = ".tmp";
 #[derive(Debug)]
 pub struct Staged {
     file: NamedTempFile,
+    passing: Passing,
     to: PathBuf,
+    /// The directory that it lies in, where that was opened before.
+    held: Option<File>,
     date: Option<SystemTime>,
 }
 
 impl Staged {
     /// Starts a file that will be called `to`; missing directories are made (0755).
     pub fn create(to: &Path) -> Result<Self> {
-        let dir = parent(to);
-        make_dir(dir)?;
-        let file = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .suffix(SUFFIX)
-            .tempfile_in(dir)
-            .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+        make_dir(parent(to))?;
+        Self::create_in(parent(to), to, None)
+    }
+
+    /// Starts a file in this directory, whatever its name means by now.
+    fn create_held(held: File, to: &Path) -> Result<Self> {
+        Self::create_in(&custody::handle(&held), to, Some(held))
+    }
+
+    fn create_in(dir: &Path, to: &Path, held: Option<File>) -> Result<Self> {
+        let make = || {
+            tempfile::Builder::new()
+                .prefix(PREFIX)
+                .suffix(SUFFIX)
+                .tempfile_in(dir)
+        };
+        let (file, passing) = Passing::make(make, NamedTempFile::path)
+            .attempt(|| format!("cannot create a file in {}", parent(to).display()))?;
         crash::at(Point::Staged);
         Ok(Self {
             file,
+            passing,
             to: to.to_owned(),
+            held,
             date: None,
         })
     }
@@ -94,9 +112,15 @@ impl Staged {
             .attempt(attempt)?;
         crash::at(Point::Synced);
         let attempt = format!("cannot write {}", self.to.display());
-        let dir = parent(&self.to).to_owned();
-        self.file
-            .persist(&self.to)
+        let held = self.held.as_ref();
+        let dir = match held {
+            Some(held) => custody::handle(held),
+            None => parent(&self.to).to_owned(),
+        };
+        let name = self.to.file_name().unwrap_or_default();
+        let Self { file, passing, .. } = self;
+        passing
+            .settle(|| file.persist(dir.join(name)))
             .map_err(|error| error.error)
             .attempt(|| attempt)?;
         crash::at(Point::Named);
@@ -112,7 +136,16 @@ pub fn unnamed_beside(path: &Path) -> Result<File> {
 
 /// Writes a whole file.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let staged = Staged::create(path)?;
+    fill(Staged::create(path)?, path, bytes, mode)
+}
+
+/// The same in a directory that root alone can change, which is made if need be.
+pub fn write_held(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let dir = custody::make_dir(parent(path))?;
+    fill(Staged::create_held(dir, path)?, path, bytes, mode)
+}
+
+fn fill(staged: Staged, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     staged
         .file()
         .write_all(bytes)
@@ -153,6 +186,28 @@ pub fn remove(path: &Path) -> Result<bool> {
         }
         error => error
             .attempt(|| format!("cannot remove {}", path.display()))
+            .map(|()| true),
+    }
+}
+
+/// Removes a file from a directory that is itself no link, for good.
+pub fn remove_unlinked(path: &Path) -> Result<bool> {
+    let attempt = || format!("cannot remove {}", path.display());
+    let dir = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(parent(path))
+        .attempt(attempt)?;
+    match unlinkat(
+        &dir,
+        path.file_name().unwrap_or_default(),
+        UnlinkatFlags::NoRemoveDir,
+    ) {
+        Err(Errno::ENOENT) => Ok(false),
+        removed => removed
+            .map_err(io::Error::from)
+            .and_then(|()| dir.sync_all())
+            .attempt(attempt)
             .map(|()| true),
     }
 }
@@ -207,7 +262,12 @@ pub fn hold(dir: &Path) -> io::Result<Option<Flock<File>>> {
         lock => lock.map_err(|(_, errno)| errno)?,
     };
     let (named, locked) = (fs::symlink_metadata(dir)?, lock.metadata()?);
-    Ok((named.ino() == locked.ino()).then_some(lock))
+    Ok(is_same(&named, &locked).then_some(lock))
+}
+
+/// Whether it is one and the same file.
+pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Makes a directory and its parents (0755), each entry made to last.
@@ -217,7 +277,8 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     }
     let above = parent(dir);
     make_dir(above)?;
-    match fs::create_dir(dir) {
+    // Never, not even for an instant, writable by others.
+    match DirBuilder::new().mode(0o755).create(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => {
             crash::at(Point::DirectoryMade);
@@ -290,6 +351,10 @@ pub fn nearest(dir: &Path) -> &Path {
         .find(|above| above.symlink_metadata().is_ok())
         .unwrap_or(start)
 }
+
+/// What to do where there is no place for temporary files.
+pub const SCRATCH_HINT: &str =
+    "let TMPDIR name a directory that can be written to and has some room";
 
 /// Where large temporary files go: /tmp may lie in memory.
 pub fn scratch() -> PathBuf {

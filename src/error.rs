@@ -9,6 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
 /// What a run's exit status says. The numbers are part of the interface.
@@ -81,7 +82,14 @@ impl Error {
             }
             io::ErrorKind::PermissionDenied => Some("run it as root"),
             io::ErrorKind::ReadOnlyFilesystem => Some("make that place writable, or name another"),
-            _ => None,
+            io::ErrorKind::FileTooLarge => Some("let files grow larger (ulimit -f)"),
+            io::ErrorKind::OutOfMemory => Some("let it have more memory (ulimit -v)"),
+            _ => match errno(&cause) {
+                Some(libc::EMFILE) => Some("let it open more files (ulimit -n)"),
+                Some(libc::ENFILE) => Some("let this system open more files (fs.file-max)"),
+                Some(libc::EIO) => Some("see `dmesg`: the device under it may be failing"),
+                _ => None,
+            },
         };
         let error = error.because(cause);
         match hint {
@@ -143,6 +151,24 @@ impl Error {
     }
 }
 
+/// The number behind an error, also where a library has wrapped it.
+fn errno(error: &io::Error) -> Option<i32> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        let number = error.downcast_ref().and_then(io::Error::raw_os_error);
+        if number.is_some() {
+            return number;
+        }
+        // An io::Error's own source is that of what it wraps.
+        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// Names the object of an I/O call that failed.
 pub trait IoContext<T> {
     /// Turns the failure into an [`Error`] that says what was attempted.
@@ -176,6 +202,20 @@ mod tests {
             "cannot write /opt/x: No space left on device (os error 28) (free some space there and run it again)"
         );
         assert_eq!(error.status(), Status::Failed);
+    }
+
+    #[test]
+    fn a_hint_is_found_behind_what_a_library_has_wrapped() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("at a path")]
+        struct Wrapper(#[source] io::Error);
+        let full = || io::Error::from_raw_os_error(libc::EMFILE);
+        for cause in [full(), io::Error::other(Wrapper(full()))] {
+            let error = Error::io("cannot open x", cause);
+            assert_eq!(error.advice(), Some("let it open more files (ulimit -n)"));
+        }
+        let error = Error::io("cannot open x", io::Error::other("other"));
+        assert_eq!(error.advice(), None);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A module knows only those before it in this list: [`error`], [`concurrent`],
-//! [`crash`], [`digest`], [`durable`], [`rights`] and [`scratch`] are for all; [`platform`] is the table; [`host`] is what this
+//! [`crash`], [`digest`], [`ending`], [`custody`], [`durable`], [`rights`] and
+//! [`scratch`] are for all; [`platform`] is the table; [`host`] is what this
 //! machine is; [`emulator`] gets the bytes and never touches the kernel;
 //! [`binfmt`] and [`probe`] stand side by side and never touch the network;
 //! [`rehearsal`] tries rules where they do no harm; [`report`] says what was
@@ -22,8 +23,10 @@ pub mod error;
 
 pub mod concurrent;
 pub mod crash;
+pub mod custody;
 pub mod digest;
 pub mod durable;
+pub mod ending;
 pub mod rights;
 pub mod scratch;
 

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let (program, args) = (args.next().unwrap_or_default(), args.collect::<Vec<_>>());
     if let Some(dialect) = dialect::recognise(&program, &args) {
+        binfmtctl::ending::watch();
         let console = Console::new(false, false, false, ColorChoice::Auto);
         let reply = dialect::run(dialect, &console, &program, &args);
         return finish(&console, reply);
@@ -80,6 +81,8 @@ fn run(cli: Cli, console: Console) -> (Console, Result<Reply>) {
         Ok(emulators) => emulators,
         Err(error) => return (console, Err(error)),
     };
+    // Whoever goes to other namespaces may have no other thread.
+    binfmtctl::ending::watch();
     // What is pinned doesn't depend on the host.
     if let Command::Manifest(command) = &cli.command {
         let reply = commands::manifest::run(&store, &console, cli.global.jobs(), command);

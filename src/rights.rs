@@ -21,6 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
+use crate::ending;
 use crate::error::{Error, IoContext, Result, Status};
 
 /// What registering, proving and looking take: to mount and to unshare, to
@@ -63,8 +64,10 @@ const LANDLOCK: ABI = ABI::V6;
 /// Gives up every capability but these, of this thread and of all that it
 /// starts. What this process hasn't got it doesn't get.
 pub fn keep_only(kept: &[Capability]) -> Result<()> {
-    bound(kept)?;
-    hold(kept)
+    ending::relieve(|| {
+        bound(kept)?;
+        hold(kept)
+    })
 }
 
 /// Limits what anything that is executed from now on can get, also where a file

@@ -33,22 +33,23 @@ impl Scratch {
     /// something. What killed runs of that prefix left there goes.
     pub fn new(place: &Path, prefix: &str) -> Result<Self> {
         sweep(place, prefix);
-        let attempt = || format!("cannot make a temporary directory in {}", place.display());
         let create = || {
             tempfile::Builder::new()
                 .prefix(prefix)
                 // Who has no rights works further below.
                 .permissions(Permissions::from_mode(0o711))
                 .tempdir_in(place)
+                .attempt(|| format!("cannot make a temporary directory in {}", place.display()))
+                .map_err(|error| error.hint(durable::SCRATCH_HINT))
         };
-        let mut dir = create().attempt(attempt)?;
+        let mut dir = create()?;
         let hold = |dir: &TempDir| durable::hold(dir.path()).ok().flatten();
         let mut held = hold(&dir);
         for _ in 1..ATTEMPTS {
             if held.is_some() {
                 break;
             }
-            dir = create().attempt(attempt)?;
+            dir = create()?;
             held = hold(&dir);
         }
         Ok(Self {

@@ -2,13 +2,15 @@
 //!
 //! The file is this program's alone and its only memory. systemd-binfmt
 //! applies it at boot without us. A line that can't be read is an error with
-//! its number, never skipped: a lost line would be a lost platform.
+//! its number, never skipped: a lost line would be a lost platform. What others
+//! than root could have written there is shown, and never applied or kept.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::rule::{Rule, RuleError};
 use crate::crash::{self, Point};
+use crate::custody::{self, Fault, Trouble};
 use crate::durable;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -53,25 +55,47 @@ pub fn render(rules: &[Rule]) -> Result<String, RuleError> {
 
 /// The rules in the file at `path`; none where there is no file.
 pub fn read(path: &Path) -> Result<Vec<Rule>> {
+    read_as(path, path)
+}
+
+/// The same for whoever acts upon them: a file that somebody else than root could
+/// have written, or could put another in the place of, is refused.
+pub fn read_own(path: &Path) -> Result<Vec<Rule>> {
+    match custody::find(path)? {
+        Some(file) => read_as(path, &custody::handle(&file)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Reads the file that `path` is the name of where it can be opened `by`.
+fn read_as(path: &Path, by: &Path) -> Result<Vec<Rule>> {
     let invalid = || Error::new(Status::Invalid, format!("cannot use {}", path.display()));
     let attempt = || format!("cannot read {}", path.display());
-    let metadata = match std::fs::metadata(path) {
+    let metadata = match std::fs::metadata(by) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         metadata => metadata.attempt(attempt)?,
     };
     // A pipe or a device would be read for ever. A link to /dev/null masks.
-    if metadata.len() > MAX_SIZE || !(metadata.is_file() || is_null(path)) {
+    if metadata.len() > MAX_SIZE || !(metadata.is_file() || is_null(by)) {
         return Err(invalid()
             .because(format!("it isn't a file of at most {MAX_SIZE} bytes"))
             .hint("move it away and run `binfmtctl install` again"));
     }
-    let bytes = std::fs::read(path).attempt(attempt)?;
+    let bytes = std::fs::read(by).attempt(attempt)?;
     let text = String::from_utf8(bytes).map_err(|error| invalid().because(error))?;
     parse(&text).map_err(|error| {
         invalid()
             .because(error)
             .hint("mend the line, or remove the file and run `binfmtctl install` again")
     })
+}
+
+/// Who else than root could say what the file says.
+pub fn fault(path: &Path) -> Option<Fault> {
+    match custody::find(path) {
+        Err(Trouble::Fault(fault)) => Some(fault),
+        _ => None,
+    }
 }
 
 fn is_null(path: &Path) -> bool {
@@ -97,12 +121,20 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// Returns whether anything had to be written. What a killed run left beside
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
-    let cleared = clear(path)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let held = custody::find(dir)?;
+    let cleared = match &held {
+        Some(held) => durable::clear(&custody::handle(held))?,
+        None => false,
+    };
     crash::at(Point::ConfCleared);
-    let changed = match text(path, rules)? {
-        None => durable::remove(path)?,
-        Some(_) if !differs(path, rules)? => false,
-        Some(text) => durable::write(path, text.as_bytes(), 0o644).map(|()| true)?,
+    let changed = match (text(path, rules)?, &held) {
+        (None, None) => false,
+        (None, Some(held)) => {
+            durable::remove(&custody::handle(held).join(path.file_name().unwrap_or_default()))?
+        }
+        (Some(_), Some(_)) if !differs(path, rules)? => false,
+        (Some(text), _) => durable::write_held(path, text.as_bytes(), 0o644).map(|()| true)?,
     };
     crash::at(Point::ConfWritten);
     Ok(changed || cleared)
@@ -116,7 +148,10 @@ pub fn has_litter(path: &Path) -> bool {
 
 /// Removes it. Returns whether there was anything.
 pub fn clear(path: &Path) -> Result<bool> {
-    path.parent().map_or(Ok(false), durable::clear)
+    match custody::find(path.parent().unwrap_or(Path::new("/")))? {
+        Some(held) => durable::clear(&custody::handle(&held)),
+        None => Ok(false),
+    }
 }
 
 #[cfg(test)]

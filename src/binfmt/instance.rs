@@ -25,6 +25,9 @@ use crate::host::{self, Host};
 /// Where the kernel wants it mounted.
 pub const DEFAULT_MOUNT: &str = "/proc/sys/fs/binfmt_misc";
 
+/// What to do about a rule that can't be said in a line of the kernel's.
+pub const LINE_HINT: &str = "let --prefix be a shorter path in plain text";
+
 /// `BINFMTFS_MAGIC` in include/uapi/linux/magic.h.
 const BINFMTFS: FsType = FsType(0x4249_4e4d);
 
@@ -221,9 +224,11 @@ impl Instance {
     /// Registers a rule. It is the newest, so it wins from now on.
     pub fn register(&self, _lock: &Lock, rule: &Rule) -> Result<()> {
         let attempt = format!("cannot register {} in {}", rule.name, self.dir.display());
-        let line = rule
-            .line()
-            .map_err(|error| Error::new(Status::Invalid, &attempt).because(error))?;
+        let line = rule.line().map_err(|error| {
+            Error::new(Status::Invalid, &attempt)
+                .because(error)
+                .hint(LINE_HINT)
+        })?;
         let path = self.dir.join("register");
         // One rule a write: a split one would be two broken rules.
         write_once(&path, line.as_bytes()).map_err(|error| match error.raw_os_error() {
@@ -233,7 +238,11 @@ impl Instance {
             Some(nix::libc::EINVAL) => Error::new(Status::Unsupported, attempt)
                 .because(format!("the kernel doesn't accept the line {line}"))
                 .hint("the flag F takes Linux 4.8 or later"),
+            Some(nix::libc::ENOENT) if !path.exists() => {
+                not_an_instance(&self.dir).because("it was unmounted meanwhile")
+            }
             Some(nix::libc::ENOENT) => Error::new(Status::Failed, attempt)
+                .hint("run this again, or `binfmtctl install` to get it anew")
                 .because(format!("{} is not there", rule.interpreter)),
             Some(nix::libc::EACCES | nix::libc::EPERM) if self.open_register().is_ok() => {
                 Error::new(Status::Permission, attempt)

@@ -7,6 +7,7 @@
 use super::instance::{Instance, Lock};
 use super::rule::{Flags, Pattern, Rule};
 use crate::crash::{self, Point};
+use crate::ending;
 use crate::error::{Error, Result, Status};
 use crate::platform::Target;
 
@@ -95,6 +96,8 @@ pub fn switch(
     displaced: &[String],
     prove: &dyn Fn() -> Result<()>,
 ) -> Result<Rule> {
+    // An interim rule doesn't stay because somebody lost patience.
+    let _whole = ending::whole();
     let present: Vec<String> = instance
         .entries()?
         .into_iter()

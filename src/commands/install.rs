@@ -55,6 +55,7 @@ pub fn run(context: &Context, args: &Install) -> Result<Reply> {
 
     // What can't be shown isn't there yet.
     let _ = context.show();
+    context.store.require_custody()?;
     let survey = run.survey()?;
     check_lines(context, &survey.desired)?;
     if args.dry_run {

@@ -2,8 +2,10 @@
 
 use super::install::checks::check_lines;
 use super::{Context, Reply, load_manifest, parse_platforms};
+use crate::binfmt::conf;
 use crate::cli::StatusArgs;
-use crate::error::{Result, Status};
+use crate::custody::Trouble;
+use crate::error::{Error, Result, Status};
 use crate::report::survey::Survey;
 use crate::rights::{REGISTERING, keep_only};
 
@@ -34,6 +36,11 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Reply> {
         }
         unusable => unusable,
     };
+    let faults = context.store.faults().unwrap_or_default();
+    for fault in faults.into_iter().chain(conf::fault(&context.conf)) {
+        let error = Error::from(Trouble::Fault(fault));
+        context.console.note(&format!("warning: {}", error.line()));
+    }
     Ok(Reply {
         document: Some(document),
         failure,

@@ -4,6 +4,8 @@
 //! file that is there is the right one or damaged, never another version.
 //! `bin` because SELinux labels such paths for execution. A file is compared
 //! with its digest before it is named, and again before it is registered.
+//! Nothing in it, nor on the way to it, may be in anybody's hands but root's:
+//! the kernel opens the emulator by its path.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
@@ -16,6 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::crash::{self, Point};
+use crate::custody::{self, Fault, Trouble};
 use crate::digest::Digest;
 use crate::durable::{self, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -26,6 +29,7 @@ pub const DEFAULT_PREFIX: &str = "/opt/binfmtctl";
 
 /// How often to try what another run may have been in the way of.
 const ATTEMPTS: usize = 20;
+const LOCK: &str = "lock";
 
 /// The emulators below one prefix.
 #[derive(Debug, Clone)]
@@ -67,7 +71,7 @@ impl Store {
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.prefix.join("lock")
+        self.prefix.join(LOCK)
     }
 
     fn bin(&self) -> PathBuf {
@@ -96,16 +100,89 @@ impl Store {
     }
 
     /// Whether the file at this path in the store has the bytes that its name
-    /// promises. A damaged one counts as absent.
+    /// promises, and is root's. A damaged one counts as absent.
     pub fn is_sound(&self, path: &Path) -> Result<bool> {
-        let digest = program_digest(path)?;
-        Ok(digest.is_some() && digest == self.digest_of_path(path))
+        let Some((file, digest)) = program(path)? else {
+            return Ok(false);
+        };
+        Ok(Some(digest) == self.digest_of_path(path) && custody::is_roots(&file))
+    }
+
+    /// Refuses a store whose directories somebody else than root could change,
+    /// or anything on the way to them. One that isn't there yet is judged by
+    /// where it would be.
+    pub fn require_custody(&self) -> Result<()> {
+        match self.custody(Path::new("bin")) {
+            Err(Trouble::Fault(fault)) => Err(Trouble::Fault(fault).into()),
+            // What an ordinary user may not look at, root's own run does.
+            Err(Trouble::Unseen(error)) if geteuid().is_root() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens what lies at this path below the prefix, with a look at all that
+    /// leads there.
+    fn custody(&self, below: &Path) -> Result<Option<File>, Trouble> {
+        match custody::find(&self.prefix)? {
+            Some(prefix) => custody::find_below(&prefix, &self.prefix, below),
+            None => Ok(None),
+        }
+    }
+
+    /// What of the store others than root could change: its directories, what
+    /// leads to them, its emulators.
+    pub fn faults(&self) -> Result<Vec<Fault>> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let mut paths = vec![self.bin()];
+        paths.extend(self.list()?);
+        for path in &paths {
+            let below = path.strip_prefix(&self.prefix).unwrap_or(path);
+            match self.custody(below) {
+                Err(Trouble::Fault(fault)) if !faults.contains(&fault) => faults.push(fault),
+                Err(Trouble::Unseen(error)) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Opens an emulator, in or out of the store, that is going to be
+    /// registered: root alone decides what lies at its path, and in the store
+    /// it has the bytes that the path stands for.
+    pub fn seal(&self, path: &Path) -> Result<Seal> {
+        let promised = self.digest_of_path(path);
+        let found = match path.strip_prefix(&self.prefix) {
+            Ok(below) if promised.is_some() => self.custody(below)?,
+            _ => custody::find(path)?,
+        };
+        let attempt = || format!("cannot read {}", path.display());
+        let found = found.ok_or(Errno::ENOENT).attempt(attempt)?;
+        // The very file that was looked at.
+        let file = durable::open_file(&custody::handle(&found)).attempt(attempt)?;
+        let stamp = Stamp::of(&file).attempt(attempt)?;
+        if let Some(promised) = promised {
+            let (sha256, _) = Digest::of_reader(&file).attempt(attempt)?;
+            if sha256 != promised {
+                return Err(Error::new(
+                    Status::Integrity,
+                    format!("{} is damaged", path.display()),
+                )
+                .because(format!("its sha256 is {sha256}"))
+                .hint("`binfmtctl install` gets it again"));
+            }
+        }
+        Ok(Seal {
+            path: path.to_owned(),
+            stamp,
+            promised,
+        })
     }
 
     /// Refuses a place in which the store couldn't be kept, or from which
     /// nothing could be executed.
     pub fn require_place(&self) -> Result<()> {
         let bin = self.bin();
+        self.require_custody()?;
         durable::require_writable(&bin)?;
         self.require_lockable()?;
         let place = durable::nearest(&bin);
@@ -160,7 +237,14 @@ impl Store {
 
     /// Starts an emulator file of `size` bytes.
     pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
-        let staged = Staged::create(&self.path(sha256, binary))?;
+        let path = self.path(sha256, binary);
+        // Nothing is registered of what an ordinary user stores.
+        if let Some(dir) = path.parent().filter(|_| geteuid().is_root()) {
+            durable::make_dir(dir)?;
+            let below = dir.strip_prefix(&self.prefix).unwrap_or(dir);
+            self.custody(below)?;
+        }
+        let staged = Staged::create(&path)?;
         staged.reserve(size)?;
         Ok(staged.dated(stamp(sha256)))
     }
@@ -183,16 +267,19 @@ impl Store {
 
     /// The lock; `None` where it is one on nothing, since the file is gone.
     fn try_lock(&self) -> Result<Option<Lock>> {
-        durable::make_dir(&self.prefix)?;
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
-        let file = open_lock(&path, true).attempt(attempt)?;
+        let prefix = custody::make_dir(&self.prefix)?;
+        let file = open_lock(&custody::handle(&prefix).join(LOCK), true).attempt(attempt)?;
+        // Whoever else may open it could hold it for ever.
+        custody::find_below(&prefix, &self.prefix, Path::new(LOCK))?;
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Err((_, Errno::EWOULDBLOCK)) => return Err(self.is_locked()),
             lock => lock.map_err(|(_, errno)| errno).attempt(attempt)?,
         };
         let locked = lock.metadata().attempt(attempt)?;
-        let is_named = fs::metadata(&path).is_ok_and(|named| named.ino() == locked.ino());
+        let named = fs::symlink_metadata(&path);
+        let is_named = named.is_ok_and(|named| durable::is_same(&named, &locked));
         if is_named {
             crash::at(Point::StoreLocked);
         }
@@ -264,7 +351,7 @@ impl Store {
             .iter()
             .filter(|file| !file.is_dir() && husk.as_ref() != Some(file))
         {
-            durable::remove(file)?;
+            durable::remove_unlinked(file)?;
         }
         litter.retain(|file| *file != self.lock_path());
         crash::at(Point::EmulatorsSwept);
@@ -279,7 +366,8 @@ impl Store {
     /// The directories that emulators lie in.
     fn dirs(&self) -> Result<Vec<PathBuf>> {
         let mut dirs = list_dir(&self.bin())?;
-        dirs.retain(|dir| dir.is_dir());
+        // What a link leads to isn't ours.
+        dirs.retain(|dir| dir.symlink_metadata().is_ok_and(|found| found.is_dir()));
         Ok(dirs)
     }
 
@@ -308,8 +396,69 @@ pub fn is_untouched(file: &Metadata, sha256: &Digest) -> bool {
     file.modified().is_ok_and(|time| time == stamp(sha256))
 }
 
+/// An emulator as it was when it was proved, to be held against what the kernel
+/// has open once it is registered.
+#[derive(Debug)]
+pub struct Seal {
+    path: PathBuf,
+    stamp: Stamp,
+    promised: Option<Digest>,
+}
+
+/// What changes when somebody writes to a file, or puts another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self {
+            file: (found.dev(), found.ino()),
+            size: found.size(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+impl Seal {
+    /// Refuses any other file than the one that was proved.
+    pub fn require(&self, running: &File) -> Result<()> {
+        let attempt = || format!("cannot read the running {}", self.path.display());
+        if Stamp::of(running).attempt(attempt)? == self.stamp {
+            return Ok(());
+        }
+        // A new label or another name changes no byte.
+        let reread = || {
+            File::open(custody::handle(running))
+                .and_then(Digest::of_reader)
+                .attempt(attempt)
+        };
+        match self.promised {
+            Some(promised) if reread()?.0 == promised => Ok(()),
+            _ => Err(Error::new(
+                Status::Integrity,
+                format!(
+                    "{} was changed while it was registered",
+                    self.path.display()
+                ),
+            )
+            .because("the kernel has opened another file than the one that was proved")
+            .hint("find out who writes there, and run this again")),
+        }
+    }
+}
+
 /// The digest of an executable file's bytes; `None` where there is no such file.
 pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
+    Ok(program(path)?.map(|(_, digest)| digest))
+}
+
+/// An executable file, and the digest of its bytes.
+fn program(path: &Path) -> Result<Option<(File, Digest)>> {
     let attempt = || format!("cannot read {}", path.display());
     let file = match open_plain(path) {
         Ok(file) => file,
@@ -320,8 +469,8 @@ pub fn program_digest(path: &Path) -> Result<Option<Digest>> {
     if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
         return Ok(None);
     }
-    let (found, _) = Digest::of_reader(file).attempt(attempt)?;
-    Ok(Some(found))
+    let (found, _) = Digest::of_reader(&file).attempt(attempt)?;
+    Ok(Some((file, found)))
 }
 
 /// Opens without following a link in the last place and without blocking on a pipe.

@@ -22,6 +22,7 @@ use child::{End, Loaded};
 pub use elf::Shape;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
 use sys::{Ran, Unprepared};
 pub use sys::{
@@ -142,7 +143,10 @@ impl Runner {
 
     /// The bytes that ran, at most so many of them.
     pub fn bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.exe.metadata()?.len().min(limit) as usize];
+        let length = self.exe.metadata()?.len().min(limit) as usize;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length)?;
+        bytes.resize(length, 0);
         self.exe.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
@@ -296,6 +300,13 @@ fn arguments(count: i32) -> String {
     }
 }
 
+/// How much address space a process of ours can have at most, in bytes, where
+/// that is limited: containers don't inherit it, but programs started here do.
+pub fn address_space() -> Option<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (hard != RLIM_INFINITY).then_some(hard)
+}
+
 /// Runs the probe through an emulator that isn't registered yet, by starting
 /// it with the probe and two arguments as its arguments: one more than
 /// [`prove_rule`], so that nothing passes both that doesn't run it.
@@ -326,10 +337,14 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| {
-            failed()
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::EACCES) => failed()
                 .because(error)
-                .hint("is its file system mounted noexec? choose another place with --prefix")
+                .hint("is its file system mounted noexec? choose another place with --prefix"),
+            Some(libc::EAGAIN) => failed()
+                .because(error)
+                .hint("let this user have more processes (ulimit -u)"),
+            _ => Error::io(failed().to_string(), error),
         })?;
     let deadline = Instant::now() + LIMIT;
     let status: ExitStatus = loop {
@@ -352,35 +367,49 @@ pub fn prove_emulator(emulator: &Path, target: &'static Target) -> Result<()> {
     {
         Some(Ok(())) => Ok(()),
         Some(Err(shifted @ Failure::ArgumentsShifted { .. })) => Err(failed().because(shifted)),
-        _ => Err(failed().because(format!(
-            "it ended with {status} instead of running the program"
-        ))),
+        _ => {
+            let why = format!("it ended with {status} instead of running the program");
+            Err(of_emulator(failed(), why))
+        }
+    }
+}
+
+/// Says why an emulator doesn't do what it should, and what may help.
+fn of_emulator(error: Error, why: String) -> Error {
+    match address_space() {
+        Some(bytes) => error
+            .because(format!(
+                "{why}, where address space is limited to {bytes} bytes"
+            ))
+            .hint("let it have more (ulimit -v unlimited)"),
+        None => error
+            .because(why)
+            .hint("another QEMU may: `binfmtctl manifest show` lists those for --qemu"),
     }
 }
 
 /// Runs the probe as a container would, and looks whether the emulator at the
-/// path that its rule names did it, which [`prove_emulator`] has tried.
-pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<()> {
-    let failed = |why: String| {
-        Error::new(
-            Status::Failed,
-            format!("the rule for {} was registered, but", target.name),
-        )
-        .because(why)
+/// path that its rule names did it, which [`prove_emulator`] has tried. What the
+/// kernel had open comes back, unless ptrace is forbidden.
+pub fn prove_rule(emulator: &Path, target: &'static Target) -> Result<Option<Runner>> {
+    let failed = || {
+        let what = format!("the rule for {} was registered, but", target.name);
+        Error::new(Status::Failed, what)
     };
     let outcome = run_once(&Probe::of(target).image());
     if let Err(failure) = outcome.verdict {
-        return Err(failed(format!(
-            "its program doesn't run in an empty root: {failure}"
-        )));
+        let why = format!("its program doesn't run in an empty root: {failure}");
+        return Err(of_emulator(failed(), why));
     }
     match outcome.runner {
-        Some(runner) if !runner.is_file(emulator) => Err(failed(format!(
-            "{} runs its program",
-            runner.interpreter.display()
-        ))),
+        Some(runner) if !runner.is_file(emulator) => {
+            let why = format!("{} runs its program", runner.interpreter.display());
+            Err(failed()
+                .because(why)
+                .hint("something else registers rules at this moment: run this again"))
+        }
         // Without ptrace the verdict has to do.
-        _ => Ok(()),
+        runner => Ok(runner),
     }
 }
 

@@ -213,7 +213,7 @@ fn try_rule(instance: &Instance, lock: &Lock, rule: &Rule, target: &'static Targ
     })?;
     probe::prove_emulator(path, target)?;
     instance.register(lock, rule)?;
-    probe::prove_rule(path, target)
+    probe::prove_rule(path, target).map(drop)
 }
 
 /// Copies an emulator to its place in this root.

@@ -64,9 +64,10 @@ pub struct Survey<'a> {
 
 impl<'a> Survey<'a> {
     /// Looks at these platforms, and at every other one that container
-    /// engines know or that some rule is for.
+    /// engines know or that some rule is for. Whoever changes something acts upon
+    /// the conf file, which has to be root's for that.
     pub fn take(scope: Scope<'a>, asked: &[&'static Platform]) -> Result<Self> {
-        Self::take_with(scope, asked, conf::read(scope.conf)?)
+        Self::take_with(scope, asked, conf::read_own(scope.conf)?)
     }
 
     /// The same where the conf file can't be used: then it counts as empty,

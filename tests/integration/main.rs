@@ -20,6 +20,7 @@ mod catalogue;
 mod check;
 mod container;
 mod crash;
+mod custody;
 mod dialect;
 mod doctor;
 mod doctor_host;

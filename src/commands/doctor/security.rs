@@ -7,6 +7,7 @@ mod denials;
 mod limits;
 mod mounts;
 mod namespaces;
+mod owners;
 mod selinux;
 mod wsl;
 
@@ -23,6 +24,7 @@ pub fn check(context: &Context, survey: &Survey<'_>, ctl: &Ctl, sees_files: bool
         wsl::check(&host.kernel, &survey.entries, &context.mount),
         mounts::temporary(),
         mounts::store(store.prefix(), ctl),
+        owners::check(store, &context.conf),
         selinux::check(survey, store, ctl, sees_files),
         denials::check(survey, store),
         namespaces::check(&host.kernel),

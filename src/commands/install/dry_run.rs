@@ -9,6 +9,7 @@ use super::checks::{PIN, check_emulator, check_rule, guard, require_null};
 use super::plan::{Plan, Step};
 use super::shelf::Shelf;
 use super::{Changes, Run};
+use crate::binfmt::instance::LINE_HINT;
 use crate::binfmt::{Guard, Rule, conf};
 use crate::commands::Reply;
 use crate::durable;
@@ -169,6 +170,7 @@ impl Run<'_> {
                 rule.line().map_err(|error| {
                     Error::new(Status::Invalid, format!("cannot register {}", rule.name))
                         .because(error)
+                        .hint(LINE_HINT)
                 })?;
                 Ok(Part {
                     target: wanted.target,

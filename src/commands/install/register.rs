@@ -1,8 +1,9 @@
 //! guard -> register -> prove, for a step of a plan.
 //!
-//! Nothing is registered that wasn't tried: the emulator has to be a static
-//! program for this host, and to run each probe when it is started by hand;
-//! the rule may not match anything that has to stay native.
+//! Nothing is registered that wasn't tried, or that others than root could
+//! exchange: the emulator has to be a static program for this host, and to run
+//! each probe when it is started by hand; what the kernel has open then has to be
+//! that file; the rule may not match anything that has to stay native.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::binfmt::switch::{Wanted, switch};
 use crate::binfmt::{Guard, Instance, Rule};
 use crate::commands::Context;
 use crate::crash::{self, Point};
+use crate::emulator::store::Seal;
 use crate::error::{Error, Result, Status};
 use crate::platform::Platform;
 use crate::probe;
@@ -57,27 +59,29 @@ impl<'a> Registrar<'a> {
 
     /// Makes the step's rules the ones that run its platform.
     pub fn carry_out(&self, step: &Step) -> Result<Vec<Rule>> {
-        self.try_out(step)?;
+        let seal = self.try_out(step)?;
         crash::at(Point::TriedOut);
         step.wanted
             .iter()
-            .map(|wanted| self.register(step, wanted))
+            .map(|wanted| self.register(step, wanted, &seal))
             .collect()
     }
 
-    /// Refuses an emulator that couldn't work in an empty root, before any
-    /// program depends on it: it has to be static, for this host, and to run
-    /// each probe when it is started by hand.
-    fn try_out(&self, step: &Step) -> Result<()> {
+    /// Refuses an emulator that couldn't work in an empty root, or that others
+    /// could exchange, before any program depends on it: it has to be root's,
+    /// static, for this host, and to run each probe when it is started by hand.
+    fn try_out(&self, step: &Step) -> Result<Seal> {
         let host = self.context.host.platform;
         let path = step.emulator(host)?;
+        let seal = self.context.store.seal(path)?;
         check_emulator(step, path, path, host, self.terms.remedy())?;
         step.wanted
             .iter()
-            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))
+            .try_for_each(|wanted| probe::prove_emulator(path, wanted.target))?;
+        Ok(seal)
     }
 
-    fn register(&self, step: &Step, wanted: &Wanted) -> Result<Rule> {
+    fn register(&self, step: &Step, wanted: &Wanted, seal: &Seal) -> Result<Rule> {
         check_rule(
             &self.guard,
             &wanted.named(wanted.target.name),
@@ -88,7 +92,11 @@ impl<'a> Registrar<'a> {
         let prove = || {
             let proved = probe::prove_rule(wanted.interpreter.as_ref(), wanted.target);
             unproved.set(proved.is_err());
-            proved
+            // The kernel has opened by its path what was looked at before.
+            match proved? {
+                Some(runner) => seal.require(&runner.exe),
+                None => Ok(()),
+            }
         };
         let switch = || switch(self.instance, self.lock, wanted, &displaced, &prove);
         let mut switched = switch();

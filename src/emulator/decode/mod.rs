@@ -58,8 +58,14 @@ pub fn decode(
     let too_long = || bad(format!("it holds more than {} bytes", block.decoded));
     // Its own checksum would take a tenth of the time to repeat what the block's
     // digest has said and those of its emulators are going to say.
-    let mut reader =
-        open(encoding, compressed, Checksum::Ignored).map_err(|error| bad(error.to_string()))?;
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::OutOfMemory => Error::io(
+            format!("cannot decode the block at byte {}", block.offset),
+            error,
+        ),
+        _ => bad(error.to_string()),
+    };
+    let mut reader = open(encoding, compressed, Checksum::Ignored).map_err(unread)?;
     let mut buffer = vec![0; CHUNK];
     let mut left = block.decoded;
     let unneeded = block.decoded.saturating_sub(needed);
@@ -81,7 +87,7 @@ pub fn decode(
                 left = left.checked_sub(n as u64).ok_or_else(too_long)?;
                 sink(&buffer[..n])?;
             }
-            Err(error) => return Err(bad(error.to_string())),
+            Err(error) => return Err(unread(error)),
         }
     }
 }

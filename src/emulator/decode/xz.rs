@@ -78,6 +78,8 @@ impl Read for XzBlock<'_> {
                         "it needs more than {MEMORY} bytes to decode"
                     )));
                 }
+                // That says nothing against the data.
+                Err(XzError::Mem) => return Err(io::ErrorKind::OutOfMemory.into()),
                 Err(_) => return Err(damaged("its xz data is damaged")),
             }
         }

@@ -5,21 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-
 use super::Survey;
 use crate::binfmt::Entry;
 use crate::emulator::elf;
 use crate::platform::Target;
-use crate::probe::{self, Failure, Shape};
+use crate::probe::{self, Failure, Shape, address_space};
 use crate::report::Cause;
-
-/// How much address space a process of ours can have at most, in bytes, where
-/// that is limited: containers don't inherit it, but programs started here do.
-fn address_space() -> Option<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_AS).ok()?;
-    (hard != RLIM_INFINITY).then_some(hard)
-}
 
 impl Survey<'_> {
     /// The cause, in a word and in words; `None` for what runs.

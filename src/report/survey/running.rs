@@ -5,6 +5,7 @@ use std::fs::{File, Metadata};
 use std::path::Path;
 
 use super::Survey;
+use crate::custody;
 use crate::digest::Digest;
 use crate::emulator::elf;
 use crate::emulator::manifest::Release;
@@ -41,10 +42,13 @@ impl Survey<'_> {
         (is_intact && !self.scope.rereads).then_some(promised)
     }
 
-    /// Whether what ran has the bytes that its path in our store stands for.
+    /// Whether what ran has the bytes that its path in our store stands for, and
+    /// is a file that root alone could write to.
     pub fn runs_promised_bytes(&self, runner: &Runner) -> bool {
         let promised = self.scope.store.digest_of_path(&runner.interpreter);
-        let is_there = promised.is_some() && runner.is_file(&runner.interpreter);
+        let is_there = promised.is_some()
+            && runner.is_file(&runner.interpreter)
+            && custody::is_roots(&runner.exe);
         is_there && self.digest(runner) == promised
     }
 

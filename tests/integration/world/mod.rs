@@ -401,7 +401,7 @@ pub fn directory() -> TempDir {
         .expect("a directory in target/tmp")
 }
 
-fn collect(dir: &Path, snapshot: &mut Snapshot) {
+pub fn collect(dir: &Path, snapshot: &mut Snapshot) {
     for file in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = file.path();
         let metadata = fs::symlink_metadata(&path).expect("metadata");
