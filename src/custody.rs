@@ -24,6 +24,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 use procfs::process::MountInfo;
 
+use crate::crash::{self, Point};
 use crate::error::{Error, IoContext, Result, Status};
 
 /// As many links as the kernel follows in a path.
@@ -262,6 +263,7 @@ fn create(dir: &File, name: &OsStr, path: &Path) -> Result<()> {
         Err(Errno::EEXIST) => return Ok(()),
         made => made.map_err(io::Error::from),
     };
+    crash::at(Point::DirectoryMade);
     // Whatever the umask: others read what lies there. A link isn't followed.
     let open_up = || {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -349,11 +351,9 @@ fn is_owned_by_root(file: &File, uid: u32) -> bool {
     if uid == 0 {
         return true;
     }
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    if read("/proc/sys/kernel/overflowuid").trim().parse() != Ok(uid) {
-        return false;
-    }
-    match Users::parse(&read("/proc/self/uid_map")).seen_as(uid) {
+    let overflow = overflow();
+    match Users::here().seen_as(uid) {
+        _ if overflow != Some(uid) => false,
         Seen::Inside => false,
         Seen::Outside => true,
         // Only those who could be its owner may open it in this way.
@@ -362,6 +362,18 @@ fn is_owned_by_root(file: &File, uid: u32) -> bool {
             open(&handle(file), flags, Mode::empty()).is_err()
         }
     }
+}
+
+/// Whether CAP_FOWNER is needed to tell the files of who has no number in this
+/// user namespace from those of a user that has.
+pub fn takes_fowner() -> bool {
+    overflow().is_some_and(|uid| Users::here().seen_as(uid) == Seen::Either)
+}
+
+/// By which number those are seen who have none here.
+fn overflow() -> Option<u32> {
+    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+    text.trim().parse().ok()
 }
 
 /// The users that have a number in a user namespace.
@@ -375,6 +387,10 @@ enum Seen {
 }
 
 impl Users {
+    fn here() -> Self {
+        Self::parse(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+    }
+
     /// Reads /proc/PID/uid_map: first inside, first outside, how many.
     fn parse(map: &str) -> Self {
         let range = |line: &str| {

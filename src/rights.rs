@@ -21,6 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
+use crate::custody;
 use crate::ending;
 use crate::error::{Error, IoContext, Result, Status};
 
@@ -62,11 +63,14 @@ const NOBODY: u32 = 65534;
 const LANDLOCK: ABI = ABI::V6;
 
 /// Gives up every capability but these, of this thread and of all that it
-/// starts. What this process hasn't got it doesn't get.
+/// starts. What this process hasn't got it doesn't get. In a user namespace with
+/// users of its own CAP_FOWNER stays, to tell whose files are whose.
 pub fn keep_only(kept: &[Capability]) -> Result<()> {
+    let fowner = custody::takes_fowner().then_some(Capability::CAP_FOWNER);
+    let kept: Vec<_> = kept.iter().copied().chain(fowner).collect();
     ending::relieve(|| {
-        bound(kept)?;
-        hold(kept)
+        bound(&kept)?;
+        hold(&kept)
     })
 }
 

@@ -19,18 +19,18 @@ const UNITS: &str = "/usr/lib/systemd/system";
 /// Own copies of what a boot reads, with systemd's two units and no rule.
 const FURNISH: &str = r#"
 mkdir "$SCRATCH"
-mount -t tmpfs tmpfs "$SCRATCH"
+mount -t tmpfs -o mode=755 tmpfs "$SCRATCH"
 mkdir "$SCRATCH/etc" "$SCRATCH/usr" "$SCRATCH/work" "$SCRATCH/bin"
 cp -a /etc/. "$SCRATCH/etc" 2>/dev/null || :
 mount --bind "$SCRATCH/etc" /etc
 mount -t overlay -o "lowerdir=/usr,upperdir=$SCRATCH/usr,workdir=$SCRATCH/work,userxattr" overlay /usr
-mount -t tmpfs tmpfs /var/lib
-mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/lib
+mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/systemd/system
 for dir in /etc/binfmt.d /etc/systemd/system /usr/lib/binfmt.d /usr/local/lib/binfmt.d \
     /usr/lib/systemd/system /usr/local/lib/systemd/system; do
     mkdir -p $dir
-    mount -t tmpfs tmpfs $dir
+    mount -t tmpfs -o mode=755 tmpfs $dir
 done
 cd /usr/lib/systemd/system
 mkdir sysinit.target.wants
@@ -818,7 +818,7 @@ pub fn bare_host() -> Option<Machine> {
         return None;
     }
     machine
-        .sh("binfmtctl uninstall -q\nmount -t tmpfs opt /opt\nmkdir -p /usr/local/bin /run/empty\ncp \"$BINFMTCTL\" /usr/local/bin/")
+        .sh("binfmtctl uninstall -q\nmount -t tmpfs -o mode=755 opt /opt\nmkdir -p /usr/local/bin /run/empty\ncp \"$BINFMTCTL\" /usr/local/bin/")
         .assert_exit(0);
     Some(machine)
 }
@@ -927,7 +927,7 @@ fn our_own_unit_applies_the_file_where_systemds_doesnt() {
     const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
     // The unit knows the usual store alone.
     machine
-        .sh("binfmtctl uninstall -q\nmount -t tmpfs opt /opt\nBINFMTCTL_PREFIX=/opt/binfmtctl binfmtctl install -q riscv64")
+        .sh("binfmtctl uninstall -q\nmount -t tmpfs -o mode=755 opt /opt\nBINFMTCTL_PREFIX=/opt/binfmtctl binfmtctl install -q riscv64")
         .assert_exit(0);
     let shipped = include_str!("../../packaging/systemd/binfmtctl.service");
     let calls = |program: &str| {
