@@ -190,6 +190,42 @@ mod tests {
     }
 
     #[test]
+    fn programs_of_another_root_are_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let place = |path: &str, bytes: &[u8]| {
+            let path = within(root.path(), Path::new(path));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let shell = File::open("/bin/sh").and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        place("/real/shell", &shell.unwrap());
+        if let Some(loader) = open(Path::new("/"), Path::new("/bin/sh")).and_then(loader_of) {
+            place(loader.to_str().unwrap(), b"its own loader");
+        }
+        std::fs::create_dir(root.path().join("bin")).unwrap();
+        std::os::unix::fs::symlink("/real/shell", root.path().join("bin/sh")).unwrap();
+        let mut guard = Guard::default();
+        guard.protect_program(root.path(), Path::new("/bin/sh"));
+        assert!(guard.check(&rule(b"\x7fELF", None, 0)).is_err());
+        let mut names = guard.native.iter().map(|(name, _)| name);
+        assert!(names.all(|name| name.starts_with(root.path().to_str().unwrap())));
+        if guard.native.len() > 1 {
+            assert!(guard.check(&rule(b"own", None, 4)).is_err());
+        }
+    }
+
+    #[test]
+    fn scripts_stay_native() {
+        for magic in [&b"#!"[..], b"#!/bin/sh"] {
+            assert!(guard().check(&rule(magic, None, 0)).is_err());
+        }
+        assert_eq!(guard().check(&rule(b"#!/opt/", None, 0)), Ok(()));
+    }
+
+    #[test]
     fn a_rule_that_matches_its_own_interpreter_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let interpreter = dir.path().join("script");
