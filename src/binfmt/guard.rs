@@ -12,11 +12,14 @@ use elf::endian::AnyEndian;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::rule::{HEADER_LEN, Rule};
+use crate::host::platform_of_header;
+use crate::platform::Platform;
 
 /// Headers that no rule may match, each with what it is the header of.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     native: Vec<(String, Vec<u8>)>,
+    emulated: Option<&'static Platform>,
 }
 
 /// A rule that would stop the host.
@@ -33,9 +36,13 @@ impl Guard {
     /// What must stay native on this host: this program, PID 1, the shell,
     /// their loaders, and scripts. In a container that sees the host's PID 1,
     /// the host's shell and loader are among them. What isn't there needs no
-    /// guard.
-    pub fn of_host() -> Self {
-        let mut guard = Self::default();
+    /// guard; nor do programs of the platform as which this one runs emulated,
+    /// where it does.
+    pub fn of_host(emulated: Option<&'static Platform>) -> Self {
+        let mut guard = Self {
+            emulated,
+            ..Self::default()
+        };
         guard.protect("scripts", b"#!/bin/sh\n".to_vec());
         let own = Path::new("/");
         let init = Path::new("/proc/1/root");
@@ -71,7 +78,12 @@ impl Guard {
     }
 
     fn protect_file(&mut self, root: &Path, path: &Path) {
-        if let Some(header) = open(root, path).and_then(header_of) {
+        let is_native = |header: &Vec<u8>| {
+            let emulated = self.emulated;
+            emulated.is_none_or(|emulated| platform_of_header(header) != Some(emulated))
+        };
+        let header = open(root, path).and_then(header_of);
+        if let Some(header) = header.filter(is_native) {
             self.protect(within(root, path).display().to_string(), header);
         }
     }
@@ -142,7 +154,7 @@ mod tests {
     use super::*;
     use crate::binfmt::rule::{Flags, Pattern};
     use crate::host::Host;
-    use crate::platform::TARGETS;
+    use crate::platform::{TARGETS, Target};
 
     fn rule(magic: &[u8], mask: Option<&[u8]>, offset: usize) -> Rule {
         Rule {
@@ -158,7 +170,7 @@ mod tests {
     }
 
     fn guard() -> Guard {
-        let mut guard = Guard::of_host();
+        let mut guard = Guard::of_host(None);
         guard.protect(
             "native programs",
             Host::read().unwrap().platform.target().magic.to_vec(),
@@ -215,6 +227,16 @@ mod tests {
         if guard.native.len() > 1 {
             assert!(guard.check(&rule(b"own", None, 4)).is_err());
         }
+    }
+
+    #[test]
+    fn where_this_program_runs_emulated_its_own_kind_isnt_native() {
+        let own = Host::read().unwrap().platform;
+        let row = rule(own.target().magic, Some(own.target().mask), 0);
+        assert!(Guard::of_host(None).check(&row).is_err());
+        assert_eq!(Guard::of_host(Some(own)).check(&row), Ok(()));
+        let other = TARGETS.iter().map(Target::platform).find(|p| *p != own);
+        assert!(Guard::of_host(other).check(&row).is_err());
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Facts {
         rows.sort_by_key(|row| PLATFORMS.iter().position(|p| p == row.platform));
         let root = Path::new("/");
         let boot = Boot::read(root, &context.host.init, &context.conf);
-        let guard = host_guard(context.host.platform);
+        let guard = host_guard(&context.host);
         let deadly = |returning: &Returning| {
             let refusal = guard.check(&returning.rule).err()?;
             let file = returning.source.file.clone();
