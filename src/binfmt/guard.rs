@@ -12,11 +12,14 @@ use elf::endian::AnyEndian;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::rule::{HEADER_LEN, Rule};
+use crate::host::platform_of_header;
+use crate::platform::Platform;
 
 /// Headers that no rule may match, each with what it is the header of.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     native: Vec<(String, Vec<u8>)>,
+    emulated: Option<&'static Platform>,
 }
 
 /// A rule that would stop the host.
@@ -33,9 +36,13 @@ impl Guard {
     /// What must stay native on this host: this program, PID 1, the shell,
     /// their loaders, and scripts. In a container that sees the host's PID 1,
     /// the host's shell and loader are among them. What isn't there needs no
-    /// guard.
-    pub fn of_host() -> Self {
-        let mut guard = Self::default();
+    /// guard; nor do programs of the platform as which this one runs emulated,
+    /// where it does.
+    pub fn of_host(emulated: Option<&'static Platform>) -> Self {
+        let mut guard = Self {
+            emulated,
+            ..Self::default()
+        };
         guard.protect("scripts", b"#!/bin/sh\n".to_vec());
         let own = Path::new("/");
         let init = Path::new("/proc/1/root");
@@ -71,7 +78,12 @@ impl Guard {
     }
 
     fn protect_file(&mut self, root: &Path, path: &Path) {
-        if let Some(header) = open(root, path).and_then(header_of) {
+        let is_native = |header: &Vec<u8>| {
+            let emulated = self.emulated;
+            emulated.is_none_or(|emulated| platform_of_header(header) != Some(emulated))
+        };
+        let header = open(root, path).and_then(header_of);
+        if let Some(header) = header.filter(is_native) {
             self.protect(within(root, path).display().to_string(), header);
         }
     }
@@ -142,7 +154,7 @@ mod tests {
     use super::*;
     use crate::binfmt::rule::{Flags, Pattern};
     use crate::host::Host;
-    use crate::platform::TARGETS;
+    use crate::platform::{TARGETS, Target};
 
     fn rule(magic: &[u8], mask: Option<&[u8]>, offset: usize) -> Rule {
         Rule {
@@ -158,7 +170,7 @@ mod tests {
     }
 
     fn guard() -> Guard {
-        let mut guard = Guard::of_host();
+        let mut guard = Guard::of_host(None);
         guard.protect(
             "native programs",
             Host::read().unwrap().platform.target().magic.to_vec(),
@@ -187,6 +199,52 @@ mod tests {
             let rule = rule(target.magic, Some(target.mask), 0);
             assert_eq!(guard().check(&rule), Ok(()), "{}", target.name);
         }
+    }
+
+    #[test]
+    fn programs_of_another_root_are_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let place = |path: &str, bytes: &[u8]| {
+            let path = within(root.path(), Path::new(path));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let shell = File::open("/bin/sh").and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        place("/real/shell", &shell.unwrap());
+        if let Some(loader) = open(Path::new("/"), Path::new("/bin/sh")).and_then(loader_of) {
+            place(loader.to_str().unwrap(), b"its own loader");
+        }
+        std::fs::create_dir(root.path().join("bin")).unwrap();
+        std::os::unix::fs::symlink("/real/shell", root.path().join("bin/sh")).unwrap();
+        let mut guard = Guard::default();
+        guard.protect_program(root.path(), Path::new("/bin/sh"));
+        assert!(guard.check(&rule(b"\x7fELF", None, 0)).is_err());
+        let mut names = guard.native.iter().map(|(name, _)| name);
+        assert!(names.all(|name| name.starts_with(root.path().to_str().unwrap())));
+        if guard.native.len() > 1 {
+            assert!(guard.check(&rule(b"own", None, 4)).is_err());
+        }
+    }
+
+    #[test]
+    fn where_this_program_runs_emulated_its_own_kind_isnt_native() {
+        let own = Host::read().unwrap().platform;
+        let row = rule(own.target().magic, Some(own.target().mask), 0);
+        assert!(Guard::of_host(None).check(&row).is_err());
+        assert_eq!(Guard::of_host(Some(own)).check(&row), Ok(()));
+        let other = TARGETS.iter().map(Target::platform).find(|p| *p != own);
+        assert!(Guard::of_host(other).check(&row).is_err());
+    }
+
+    #[test]
+    fn scripts_stay_native() {
+        for magic in [&b"#!"[..], b"#!/bin/sh"] {
+            assert!(guard().check(&rule(magic, None, 0)).is_err());
+        }
+        assert_eq!(guard().check(&rule(b"#!/opt/", None, 0)), Ok(()));
     }
 
     #[test]

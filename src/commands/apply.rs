@@ -113,7 +113,7 @@ impl Written {
     fn read(context: &Context) -> Result<(Self, Failures)> {
         let mut rules: Vec<(&'static Target, Rule)> = Vec::new();
         let mut failures = Failures::new();
-        let guard = host_guard(context.host.platform);
+        let guard = host_guard(&context.host);
         for rule in conf::read_own(&context.conf)? {
             let what = format!(
                 "cannot apply the rule {} of {}",

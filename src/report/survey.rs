@@ -261,6 +261,11 @@ impl<'a> Survey<'a> {
         self.instance.as_ref().is_some_and(Instance::enabled)
     }
 
+    /// The host that was looked at.
+    pub fn host(&self) -> &'a Host {
+        self.scope.host
+    }
+
     /// The platforms that run without an emulator.
     pub fn native_platforms(&self) -> impl Iterator<Item = &'static Platform> {
         let native = self.scope.host.platform;

@@ -440,6 +440,17 @@ fn a_rival_among_other_lines_is_left_to_whoever_wrote_them() {
 }
 
 #[test]
+fn a_line_that_would_stop_the_host_is_told_before_the_boot_that_applies_it() {
+    let Some(machine) = bootable("riscv64") else {
+        return;
+    };
+    machine.emulator("/usr/bin/theirs");
+    let file = "/etc/binfmt.d/zzz.conf";
+    machine.write(file, r":theirs:M::\x7fELF::/usr/bin/theirs:F");
+    machine.mends("native-rule", "problem", "at the next boot", file);
+}
+
+#[test]
 fn a_file_that_this_user_may_not_read_is_never_removed() {
     let Some(machine) = Machine::with("riscv64") else {
         return;

@@ -83,7 +83,7 @@ fn the_kernel_matches_as_it_is_written_down_here() {
 fn what_stops_native_programs_is_what_the_guard_refuses() {
     let Some(world) = World::new() else { return };
     let interpreter = world.program("interpreter", native_program(host().target().exit_argc));
-    let guard = Guard::of_host();
+    let guard = Guard::of_host(None);
     let shell = fs::read("/bin/sh").unwrap();
     let of_host = |program: &Header| program.emulator == host().emulator;
     let foreign = programs().into_iter().filter(|program| !of_host(program));

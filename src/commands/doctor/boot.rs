@@ -18,9 +18,10 @@ use super::interpreter;
 use super::words::{option, quoted};
 use crate::binfmt::boot::binfmt_d::{self, ConfFile};
 use crate::binfmt::boot::unit::Unit;
-use crate::binfmt::boot::{Boot, CONF, SYSTEMD_BINFMT, openrc, service};
+use crate::binfmt::boot::{Boot, CONF, Returning, SYSTEMD_BINFMT, openrc, service};
 use crate::binfmt::{Entry, Flags, Rule};
 use crate::commands::Context;
+use crate::commands::install::checks::host_guard;
 use crate::emulator::manifest::Manifest;
 use crate::error::Error;
 use crate::host::Init;
@@ -49,6 +50,9 @@ pub struct Facts {
     pub rows: Vec<Row>,
     /// Interpreters that can't be registered, with what is wrong with each.
     pub faults: BTreeMap<String, String>,
+    /// Other people's rules that would stop this host when they come back, with
+    /// what each takes.
+    pub deadly: Vec<(Rule, PathBuf, String)>,
     /// Files of binfmt.d in whose place another one of their name would be
     /// read, were they not there.
     pub covering: BTreeSet<PathBuf>,
@@ -121,6 +125,12 @@ impl Facts {
         rows.sort_by_key(|row| PLATFORMS.iter().position(|p| p == row.platform));
         let root = Path::new("/");
         let boot = Boot::read(root, &context.host.init, &context.conf);
+        let guard = host_guard(&context.host);
+        let deadly = |returning: &Returning| {
+            let refusal = guard.check(&returning.rule).err()?;
+            let file = returning.source.file.clone();
+            Some((returning.rule.clone(), file, refusal.what))
+        };
         let fault = |interpreter: &str| {
             let fault = interpreter::fault(Path::new(interpreter), context.host.platform);
             Some((interpreter.to_owned(), fault?))
@@ -130,6 +140,10 @@ impl Facts {
             is_host: context.host.sees_boot(),
             faults: (boot.failing.iter())
                 .filter_map(|(rule, _)| fault(&rule.interpreter))
+                .collect(),
+            deadly: (boot.rules.iter())
+                .filter(|returning| returning.source.file != context.conf)
+                .filter_map(deadly)
                 .collect(),
             covering: (boot.files.iter())
                 .map(|file| file.path.clone())
@@ -225,7 +239,7 @@ fn options(context: &Context, manifest: &Manifest, interpreter: &str, flags: Fla
 
 /// Judges what the next boot does.
 pub fn check(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = foreign::deadly(facts);
     match facts.init {
         Init::Systemd => {
             findings.push(systemd(facts));

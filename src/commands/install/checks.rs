@@ -12,6 +12,7 @@ use crate::commands::Context;
 use crate::durable;
 use crate::emulator::elf;
 use crate::error::{Error, IoContext, Result, Status};
+use crate::host::Host;
 use crate::platform::Platform;
 use crate::probe::{Probe, Shape};
 use crate::report::survey::Survey;
@@ -71,7 +72,7 @@ pub(super) fn check_rule(guard: &Guard, rule: &Rule, platform: &Platform) -> Res
 /// Refuses lines of the conf file that would stop the host, whoever wrote them:
 /// a boot applies them without this program.
 pub(in crate::commands) fn check_lines(context: &Context, lines: &[Rule]) -> Result<()> {
-    let guard = host_guard(context.host.platform);
+    let guard = host_guard(&context.host);
     lines.iter().try_for_each(|rule| {
         guard.check(rule).map_err(|refusal| {
             let what = format!("cannot use {}", context.conf.display());
@@ -85,16 +86,16 @@ pub(in crate::commands) fn check_lines(context: &Context, lines: &[Rule]) -> Res
 /// What must stay native: the programs of this host, and everything that
 /// looks like one.
 pub(super) fn guard(survey: &Survey<'_>) -> Guard {
-    let mut guard = Guard::of_host();
+    let mut guard = Guard::of_host(survey.host().emulated);
     let native = survey.native_platforms();
     native.for_each(|platform| protect_platform(&mut guard, platform));
     guard
 }
 
 /// The same but for what the kernel also runs, as amd64 does 386.
-pub(in crate::commands) fn host_guard(host: &'static Platform) -> Guard {
-    let mut guard = Guard::of_host();
-    protect_platform(&mut guard, host);
+pub(in crate::commands) fn host_guard(host: &Host) -> Guard {
+    let mut guard = Guard::of_host(host.emulated);
+    protect_platform(&mut guard, host.platform);
     guard
 }
 

@@ -152,9 +152,15 @@ impl World {
 
     /// A command that starts in this world, with binfmtctl's environment.
     pub fn command(&self, program: &str) -> Command {
+        self.command_within(120, program)
+    }
+
+    /// The same, killed after so many seconds.
+    pub fn command_within(&self, seconds: u32, program: &str) -> Command {
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=1", "120", "nsenter", "--preserve-credentials"])
+            .args(["--kill-after=1", &seconds.to_string()])
+            .args(["nsenter", "--preserve-credentials"])
             .args(["--user", "--mount", "--target"])
             .arg(self.holder.id().to_string())
             .arg(program)

@@ -1,7 +1,7 @@
 //! Other people's files that are applied at boot, and the commands after which
 //! one of them isn't any more, whatever lies behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Facts;
 use crate::binfmt::Rule;
@@ -61,6 +61,20 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 .mend_if(facts.switch_off(&source.file, fails))
         })
         .collect()
+}
+
+/// Other people's rules that stop the host at its next boot.
+pub(super) fn deadly(facts: &Facts) -> Vec<Finding> {
+    let told = |(rule, file, what): &(Rule, PathBuf, String)| {
+        let what = format!(
+            "rule {} takes {what}: nothing starts any more once it is applied, at the next boot",
+            rule.name
+        );
+        Finding::problem("native-rule", what)
+            .seen_in(file.display().to_string())
+            .mend_if(facts.switch_off(file, |other| other == rule))
+    };
+    facts.deadly.iter().map(told).collect()
 }
 
 impl Facts {

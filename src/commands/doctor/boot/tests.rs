@@ -52,6 +52,7 @@ fn bare() -> Facts {
         prefix: "/opt/binfmtctl".into(),
         rows: Vec::new(),
         faults: BTreeMap::new(),
+        deadly: Vec::new(),
         covering: BTreeSet::new(),
         ctl: Ctl::plain(),
     }
@@ -68,6 +69,24 @@ fn a_container_is_told_to_ask_on_the_host() {
         "{}",
         told(&facts)
     );
+}
+
+#[test]
+fn a_line_of_others_that_would_stop_the_host_at_the_next_boot_is_told() {
+    let mut facts = bare();
+    let rule: Rule = r":theirs:M::\x7fELF::/opt/theirs:F".parse().unwrap();
+    let file = PathBuf::from("/etc/binfmt.d/theirs.conf");
+    facts.deadly = vec![(rule, file, "/bin/sh".to_owned())];
+    let findings = check(&facts);
+    let found = findings.iter().find(|f| f.id == "native-rule").unwrap();
+    assert_eq!(found.level, Level::Problem);
+    assert!(
+        found.what.contains("theirs takes /bin/sh"),
+        "{}",
+        found.what
+    );
+    let remedy = found.remedy.as_deref().unwrap_or_default();
+    assert!(remedy.contains("theirs.conf.disabled"), "{remedy}");
 }
 
 #[test]
