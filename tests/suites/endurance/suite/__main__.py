@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import multiprocessing
 import os
 import platform
 import random
 import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -19,6 +22,16 @@ from gap import gap
 from trials import Bench
 from verbs import VERBS
 from world import Tools, Wrong
+
+# What it is, a method of Bench, and what that is given.
+Trial = tuple[str, str, tuple, dict]
+
+# linux/sched.h
+CLONE_NEWNS = 0x20000
+# How many trials at a time.
+LANES = 4
+# Nothing may be silent for longer, in seconds.
+LONGEST = 7200
 
 TITLES = {
     "kill": "kill -9 at every point of every verb",
@@ -51,7 +64,7 @@ class Run:
         self.shipped = Tools(options.binary, options.packages, options.work / "programs")
         self.pointed.make_programs()
         self.bench = Bench(self.pointed, options.work)
-        self.passed, self.failed = 0, 0
+        self.passed, self.failed, self.spreads = 0, 0, 0
         self.rows: list[tuple[str, str, int]] = []
 
     def part(self, name: str, what: Callable[[], str]) -> None:
@@ -69,13 +82,11 @@ class Run:
             print(f"ok    {name}: {said} ({seconds} s)", flush=True)
             self.rows.append((name, said, seconds))
 
-    def trial(self, name: str, what: Callable[[], object]) -> bool:
+    def trial(self, name: str, what: Callable[[], object]) -> None:
         try:
             what()
-            return True
         except Wrong as wrong:
             self.fail(name, wrong)
-            return False
 
     def fail(self, name: str, wrong: Wrong) -> None:
         self.failed += 1
@@ -87,19 +98,18 @@ class Run:
     def kill(self) -> str:
         """Every point of every verb; then the same verb again, or another one."""
         reached: Counter[str] = Counter()
-        trials = 0
+        trials = []
         for verb in VERBS:
             ends = self.bench.reference(verb, self.pointed).points
             reached.update(end.split(":")[0] for end in ends)
             for number, end in enumerate(ends):
                 for instead in (False, True):
-                    if self.options.quick and instead != bool(number % 2):
-                        continue
-                    what = f"{verb.name}, killed at {end}" + ", then something else" * instead
-                    self.trial(what, lambda: self.bench.kill_at(verb, end, instead=instead))
-                    trials += 1
+                    if not self.options.quick or instead == bool(number % 2):
+                        what = f"{verb.name}, killed at {end}" + ", then something else" * instead
+                        trials.append((what, "kill_at", (verb, end), {"instead": instead}))
         self.require_all(set(reached))
-        return f"{trials} times, at {len(reached)} points of {len(VERBS)} verbs"
+        self.spread(trials)
+        return f"{len(trials)} times, at {len(reached)} points of {len(VERBS)} verbs"
 
     def require_all(self, reached: set[str]) -> None:
         """A point that nothing reaches tests nothing. Those of the service are
@@ -121,31 +131,65 @@ class Run:
         ]
         if self.options.quick:
             every = random.Random(self.options.seed + shift).sample(every, 8)
+        trials = []
         for verb, end, instead in every:
             what = f"{verb.name}, cut at {end}, {kind}" + ", then something else" * instead
-            self.trial(what, lambda: self.bench.cut_at(verb, end, kind, instead=instead))
+            trials.append((what, "cut_at", (verb, end, kind), {"instead": instead}))
+        self.spread(trials)
         return f"{len(every)} times, of {len({v.name for v, *_ in every})} verbs"
 
     def instants(self) -> str:
         """Any instant of any verb, by kill and by cut in turn."""
         count = 16 if self.options.quick else 500
-        pick, late = random.Random(self.options.seed), 0
+        pick, trials = random.Random(self.options.seed), []
         for number in range(count):
-            verb = VERBS[number // 2 % len(VERBS)]
-            whole = self.bench.reference(verb, self.shipped).seconds
+            verb, kind = VERBS[number // 2 % len(VERBS)], pick.choice(list(DISKS))
             # A machine that is busy with other things takes longer.
-            seconds, instead = pick.random() * whole * 1.2, pick.random() < 0.5
-            kind = pick.choice(list(DISKS))
-            how = "cut" if number % 2 else "kill"
-            what = f"{verb.name}, {how} after {seconds:.3f} s, {kind}, seed {self.options.seed}"
-            if how == "cut":
-                self.trial(what, lambda: self.bench.cut_after(
-                    verb, self.shipped, seconds, kind, instead=instead))
+            part, instead = pick.random() * 1.2, pick.random() < 0.5
+            how, where = [("kill", ()), ("cut", (kind,))][number % 2]
+            what = f"{number}: {verb.name}, {how} after {part:.3f} of it, {kind}, seed {self.options.seed}"
+            trials.append((what, f"{how}_after", (verb, self.shipped, part, *where), {"instead": instead}))
+        self.spread(trials)
+        return f"{count} times, seed {self.options.seed}"
+
+    def spread(self, trials: list[Trial]) -> None:
+        """Several at a time: they wait more than they compute."""
+        self.spreads += 1
+        said: multiprocessing.Queue[tuple[str, str] | None] = multiprocessing.Queue()
+        lanes = [
+            multiprocessing.Process(target=self.lane, args=(trials[first::LANES], first, said))
+            for first in range(LANES)
+        ]
+        for lane in lanes:
+            lane.start()
+        ended = 0
+        while ended < LANES:
+            told = said.get(timeout=LONGEST)
+            if told is None:
+                ended += 1
             else:
-                self.trial(what, lambda: self.bench.kill_after(
-                    verb, self.shipped, seconds, instead=instead))
-            late += seconds > whole
-        return f"{count} of them, {late} of which late, seed {self.options.seed}"
+                self.fail(told[0], Wrong(told[1]))
+        for lane in lanes:
+            lane.join()
+
+    def lane(self, trials: list[Trial], number: int, said: multiprocessing.Queue) -> None:
+        """A part of the trials, with mounts that no other part sees."""
+        try:
+            if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+                raise Wrong("no mount namespace can be had here")
+            work = self.options.work / f"lane{self.spreads}.{number}"
+            work.mkdir()
+            bench = Bench(self.pointed, work)
+            for what, how, where, options in trials:
+                try:
+                    getattr(bench, how)(*where, **options)
+                except Wrong as wrong:
+                    said.put((what, str(wrong)))
+            shutil.rmtree(work)
+        except (OSError, Wrong) as error:
+            said.put((f"part {number}", str(error)))
+        finally:
+            said.put(None)
 
     def gap(self) -> str:
         upgrades, runs = (2, 500) if self.options.quick else (50, 100_000)

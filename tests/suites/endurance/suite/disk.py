@@ -84,10 +84,17 @@ class Disk:
 
     def unmount(self) -> None:
         """Until nothing of it is left in the kernel: what is mounted next is read
-        from the disk."""
-        do("umount", self.at)
-        mounted = Path(f"/sys/fs/{self.type}/{Path(self.loop).name}")
+        from the disk. Rules that are gone hold their emulators for a moment."""
         deadline = time.monotonic() + 60
+        while True:
+            try:
+                do("umount", self.at)
+                break
+            except Wrong:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+        mounted = Path(f"/sys/fs/{self.type}/{Path(self.loop).name}")
         while mounted.exists():
             if time.monotonic() > deadline:
                 raise Wrong(f"{self.loop} is still in use")

@@ -137,13 +137,13 @@ class Bench:
             self.look(verb, reference, world, booted=False)
             self.complete(verb, reference, world, instead=instead)
 
-    def kill_after(self, verb: Verb, tools: Tools, seconds: float, *, instead: bool) -> None:
-        """kill -9 at any instant."""
+    def kill_after(self, verb: Verb, tools: Tools, part: float, *, instead: bool) -> None:
+        """kill -9 at any instant: after this part of the time that it takes."""
         reference = self.reference(verb, tools)
         self.reset(verb)
         with self.world(verb, tools) as world:
             run = world.start(tools.binary, *verb.line.split())
-            time.sleep(seconds)
+            time.sleep(part * reference.seconds)
             run.kill()
             finish(run, verb.line)
             self.look(verb, reference, world, booted=False)
@@ -185,8 +185,9 @@ class Bench:
 
         self.cut(verb, self.tools, kind, until, instead=instead)
 
-    def cut_after(self, verb: Verb, tools: Tools, seconds: float, kind: str, *, instead: bool) -> None:
+    def cut_after(self, verb: Verb, tools: Tools, part: float, kind: str, *, instead: bool) -> None:
         """The power fails at any instant."""
+        seconds = part * self.reference(verb, tools).seconds
 
         def until(world: World) -> subprocess.Popen[bytes]:
             run = world.start(tools.binary, *verb.line.split())
