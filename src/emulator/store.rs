@@ -14,12 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::custody::{self, Fault, Trouble};
 use crate::digest::Digest;
-use crate::durable::{self, Staged};
+use crate::durable::{self, Locked, Staged};
 use crate::error::{Error, IoContext, Result, Status};
 
 /// Where emulators are kept when nothing else is said: writable, and labelled
@@ -38,7 +37,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: Flock<File>,
+    _file: Locked,
 }
 
 impl Store {
@@ -259,20 +258,19 @@ impl Store {
             };
             // Whoever else may open it could hold it for ever.
             custody::find_below(&prefix, &self.prefix, Path::new(LOCK))?;
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let lock = match Locked::try_new(file).attempt(attempt)? {
                 Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => {
+                Err(_) => {
                     return Err(Error::new(
                         Status::Locked,
                         format!("another run is changing {}", self.prefix.display()),
                     )
                     .hint("wait for it to end, then run this again"));
                 }
-                Err((_, errno)) => return Err(errno).attempt(attempt),
             };
             // The run before us may have removed the file when it emptied the
             // store; then this is a lock on nothing.
-            let locked = lock.metadata().attempt(attempt)?;
+            let locked = lock.file().metadata().attempt(attempt)?;
             match fs::symlink_metadata(&path) {
                 Ok(named) if durable::is_same(&named, &locked) => {
                     return Ok(Lock { path, _file: lock });

@@ -5,17 +5,16 @@
 //! a directory of this user's that nobody holds the lock of is what a killed
 //! run left.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use super::aftermath::Aftermath;
-use crate::durable;
+use crate::durable::{self, Locked};
 use crate::emulator::store::Store;
 use crate::error::{IoContext, Result};
 
@@ -28,7 +27,7 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Shelf {
     /// The store.
     pub store: Store,
-    _lock: Option<Flock<File>>,
+    _lock: Option<Locked>,
     _dir: TempDir,
     _aftermath: Option<Aftermath>,
 }
