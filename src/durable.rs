@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, eaccess, geteuid, unlinkat};
+use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 
 use crate::crash::{self, Point};
@@ -250,18 +250,45 @@ pub fn set_umask() {
     nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
 }
 
+/// A file that this process alone has locked, until this is dropped.
+#[derive(Debug)]
+pub struct Locked(File);
+
+impl Locked {
+    /// Locks an open file, or gives it back where somebody else has that.
+    pub fn try_new(file: File) -> io::Result<Result<Self, File>> {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(Self(file))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(Err(file)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // It ends with the file in any case, once no process that was just
+        // started has it any more.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The lock on a directory, unless somebody else has it or has replaced the
 /// directory. Links aren't followed.
-pub fn hold(dir: &Path) -> io::Result<Option<Flock<File>>> {
+pub fn hold(dir: &Path) -> io::Result<Option<Locked>> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(dir)?;
-    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        lock => lock.map_err(|(_, errno)| errno)?,
+    let Ok(lock) = Locked::try_new(file)? else {
+        return Ok(None);
     };
-    let (named, locked) = (fs::symlink_metadata(dir)?, lock.metadata()?);
+    let (named, locked) = (fs::symlink_metadata(dir)?, lock.file().metadata()?);
     Ok(is_same(&named, &locked).then_some(lock))
 }
 

@@ -5,16 +5,15 @@
 
 pub mod aftermath;
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use self::aftermath::Aftermath;
-use crate::durable;
+use crate::durable::{self, Locked};
 use crate::error::{IoContext, Result};
 
 /// How often to make another directory when one was taken for a killed run's.
@@ -23,7 +22,7 @@ const ATTEMPTS: usize = 3;
 /// A temporary directory, into which every user may go.
 #[derive(Debug)]
 pub struct Scratch {
-    _lock: Option<Flock<File>>,
+    _lock: Option<Locked>,
     dir: TempDir,
     _aftermath: Option<Aftermath>,
 }

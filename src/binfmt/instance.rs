@@ -11,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
 
 use super::entry::Entry;
 use super::lifetime::{Lifetime, OwnMount};
 use super::mount;
 use super::rule::Rule;
+use crate::durable::Locked;
 use crate::error::{Error, IoContext, Result, Status};
 use crate::host::confinement::denied;
 use crate::host::{self, Host};
@@ -42,7 +42,7 @@ pub struct Instance {
 /// on the kernel's own `register` file: it needs no file of ours, reaches
 /// across mount namespaces, dies with the process, and only root can take it.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code, reason = "held, not used")] Flock<File>);
+pub struct Lock(#[allow(dead_code, reason = "held, not used")] Locked);
 
 impl Instance {
     /// The instance that is mounted at `dir`; `None` where there is none.
@@ -177,16 +177,14 @@ impl Instance {
 
     /// Takes the lock, or says at once that somebody else has it.
     pub fn lock(&self) -> Result<Lock> {
-        match Flock::lock(self.open_register()?, FlockArg::LockExclusiveNonblock) {
+        let attempt = || format!("cannot lock register in {}", self.dir.display());
+        match Locked::try_new(self.open_register()?).attempt(attempt)? {
             Ok(lock) => Ok(Lock(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(
+            Err(_) => Err(Error::new(
                 Status::Locked,
                 format!("another run is changing {}", self.dir.display()),
             )
             .hint("wait for it to end, then run this again")),
-            Err((_, errno)) => {
-                Err(errno).attempt(|| format!("cannot lock register in {}", self.dir.display()))
-            }
         }
     }
 

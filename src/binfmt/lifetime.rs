@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use crate::durable::Locked;
 use nix::mount::{MntFlags, umount, umount2};
 
 use super::mount::mount;
@@ -165,22 +164,21 @@ fn attempt(dir: &Path) -> String {
 
 /// Waits until nobody else is at a trial: one would keep the other's instance.
 /// A kernel without user namespaces has nothing to be locked.
-fn take_turn(dir: &Path) -> Result<Option<Flock<File>>> {
+fn take_turn(dir: &Path) -> Result<Option<Locked>> {
     let deadline = Instant::now() + PATIENCE;
     let mut file = match File::open(NAMESPACE) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.attempt(|| attempt(dir))?,
     };
     loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        file = match Locked::try_new(file).attempt(|| attempt(dir))? {
             Ok(turn) => return Ok(Some(turn)),
-            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
-            Err((_, Errno::EWOULDBLOCK)) => {
+            Err(file) if Instant::now() < deadline => file,
+            Err(_) => {
                 return Err(Error::new(Status::Locked, attempt(dir))
                     .because(format!("another process holds a lock on {NAMESPACE}"))
                     .hint("wait for it to end, then run this again"));
             }
-            Err((_, errno)) => return Err(errno).attempt(|| attempt(dir)),
         };
         thread::sleep(TICK);
     }

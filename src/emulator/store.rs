@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::crash::{self, Point};
 use crate::custody::{self, Fault, Trouble};
 use crate::digest::Digest;
-use crate::durable::{self, Staged};
+use crate::durable::{self, Locked, Staged};
 use crate::error::{Error, IoContext, Result, Status};
 
 /// Where emulators are kept when nothing else is said: writable, and labelled
@@ -41,7 +40,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: Flock<File>,
+    _file: Locked,
 }
 
 impl Store {
@@ -273,11 +272,10 @@ impl Store {
         let file = open_lock(&custody::handle(&prefix).join(LOCK), true).attempt(attempt)?;
         // Whoever else may open it could hold it for ever.
         custody::find_below(&prefix, &self.prefix, Path::new(LOCK))?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Err((_, Errno::EWOULDBLOCK)) => return Err(self.is_locked()),
-            lock => lock.map_err(|(_, errno)| errno).attempt(attempt)?,
+        let Ok(lock) = Locked::try_new(file).attempt(attempt)? else {
+            return Err(self.is_locked());
         };
-        let locked = lock.metadata().attempt(attempt)?;
+        let locked = lock.file().metadata().attempt(attempt)?;
         let named = fs::symlink_metadata(&path);
         let is_named = named.is_ok_and(|named| durable::is_same(&named, &locked));
         if is_named {
