@@ -63,7 +63,7 @@ impl Entry {
         let mut offset = 0;
         let mut magic = None;
         let mut mask = None;
-        for line in lines.lines() {
+        for line in lines.split('\n') {
             let bad = || EntryError::Line(line.to_owned());
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
@@ -171,6 +171,8 @@ mod tests {
         let entry = Entry::parse("wine", text).unwrap();
         assert_eq!(entry.kind, Kind::Extension("exe".to_owned()));
         assert!(!entry.matches(b"\x7fELF"));
+        let odd = Entry::parse("wine", &text.replace(".exe", ".exe\r")).unwrap();
+        assert_eq!(odd.kind, Kind::Extension("exe\r".to_owned()));
     }
 
     #[test]
