@@ -204,5 +204,22 @@ mod tests {
                 entry.matches(&header);
             }
         }
+
+        #[test]
+        fn an_entry_reads_back_from_the_kernels_form_of_it(
+            interpreter in "/[^\0]{0,20}",
+            flags in "P?O?C?F?",
+            offset in 0..200_usize,
+            magic in prop::collection::vec(any::<u8>(), 1..20),
+        ) {
+            let hex: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = format!(
+                "disabled\ninterpreter {interpreter}\nflags: {flags}\noffset {offset}\nmagic {hex}\n"
+            );
+            let entry = Entry::parse("x", &text).unwrap();
+            prop_assert_eq!((&entry.interpreter, &entry.flags), (&interpreter, &flags));
+            let mask = None;
+            prop_assert_eq!(entry.kind, Kind::Magic(Pattern { offset, magic, mask }));
+        }
     }
 }

@@ -235,6 +235,8 @@ fn suggest(bare: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -346,5 +348,23 @@ mod tests {
         assert!(parse(&["linux/arm64/../x"]).is_err());
         assert!(parse(&[""]).is_err() && parse(&[" , "]).is_err());
         assert!(parse(&["zzzzqqqq"]).unwrap_err().suggestion.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_understood_is_called_by_its_own_names(
+            words in prop::collection::vec("(linux/|qemu-)?(arm|amd|x86_|riscv|s390|mips|ppc|all|\\PC){1}[0-9a-z/]{0,5}(-static|-linux-gnu)?", 0..4),
+        ) {
+            if let Ok(request) = parse(&words) {
+                let platforms = request.platforms();
+                prop_assert!(!platforms.is_empty());
+                let names: Vec<&str> = platforms.iter().map(|platform| platform.name).collect();
+                prop_assert_eq!(parse(&names).unwrap().platforms(), platforms);
+            }
+            if let Ok(exact) = parse_exact(&words) {
+                let names: Vec<&str> = exact.iter().map(Exact::name).collect();
+                prop_assert_eq!(parse_exact(&names), Ok(exact));
+            }
+        }
     }
 }

@@ -176,6 +176,7 @@ pub(super) mod tests {
     fn several_zstd_frames_and_skippable_ones_are_one_content() {
         let mut frames = zstd_frame_of(b"one ");
         frames.extend(b"\x50\x2a\x4d\x18\x03\0\0\0abc");
+        frames.extend(zstd_frame_of(b""));
         frames.extend(zstd_frame_of(b"two"));
         assert_eq!(decoded(Encoding::Zstd, &frames, 7).unwrap(), b"one two");
     }
