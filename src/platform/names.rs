@@ -350,11 +350,29 @@ mod tests {
         assert!(parse(&["zzzzqqqq"]).unwrap_err().suggestion.is_none());
     }
 
+    fn every_name() -> Vec<&'static str> {
+        let variants = PLATFORMS.iter().flat_map(|platform| platform.variants);
+        let others = ["all", "all-targets", "nonsense", "\u{130}", ""];
+        PLATFORMS
+            .iter()
+            .flat_map(known_names)
+            .chain(variants.map(|variant| variant.name))
+            .chain(others)
+            .collect()
+    }
+
     proptest! {
         #[test]
         fn what_is_understood_is_called_by_its_own_names(
-            words in prop::collection::vec("(linux/|qemu-)?(arm|amd|x86_|riscv|s390|mips|ppc|all|\\PC){1}[0-9a-z/]{0,5}(-static|-linux-gnu)?", 0..4),
+            words in prop::collection::vec(
+                ("(linux/|qemu-|LINUX/)?", prop::sample::select(every_name()), "(-static|-linux-gnu|/v[1-9]|,|x)?"),
+                0..4,
+            ),
         ) {
+            let words: Vec<String> = words
+                .into_iter()
+                .map(|(before, name, behind)| format!("{before}{name}{behind}"))
+                .collect();
             if let Ok(request) = parse(&words) {
                 let platforms = request.platforms();
                 prop_assert!(!platforms.is_empty());
