@@ -7,6 +7,8 @@
 //! count here too, `BINFMTCTL_USERNS` and `BINFMTCTL_QUIET` among them, and
 //! `BINFMTCTL_LENIENT`, with which nothing is a failure but a wrong command line.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod go_flags;
 mod list;
 mod multiarch;

@@ -5,6 +5,8 @@
 //! `uname -m`, which lies under a 32-bit personality.
 
 pub mod confinement;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod init_mounts;
 pub mod program;
 

@@ -156,6 +156,8 @@ pub fn clear(path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LINE: &str = r":qemu-a:M::\x7f\x45:\xff\xff:/opt/a:POF";
@@ -204,5 +206,24 @@ mod tests {
         let text = format!("# a\n; b\n\n{LINE}\nnonsense\n");
         assert_eq!(parse(&text).unwrap_err().line, 5);
         assert_eq!(parse(&text.replace("nonsense", "")).unwrap().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_read_reads_back_from_its_own_text(
+            lines in prop::collection::vec(
+                "(:a:M:[0-9]?:(\\\\x[0-9a-f]{2}|x){1,3}::/[^:\\pC]{0,4}:P?F?[ \r]?|,a,M,,x,,/:,F|#\\PC{0,3}|\\PC{0,3})",
+                0..4,
+            ),
+        ) {
+            let text = lines.join("\n");
+            match parse(&text) {
+                Ok(rules) => {
+                    let again = render(&rules).unwrap();
+                    prop_assert_eq!(parse(&again), Ok(rules));
+                }
+                Err(error) => prop_assert!((1..=lines.len()).contains(&error.line)),
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Entry {
         let mut offset = 0;
         let mut magic = None;
         let mut mask = None;
-        for line in lines.lines() {
+        for line in lines.split('\n') {
             let bad = || EntryError::Line(line.to_owned());
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
@@ -171,6 +171,8 @@ mod tests {
         let entry = Entry::parse("wine", text).unwrap();
         assert_eq!(entry.kind, Kind::Extension("exe".to_owned()));
         assert!(!entry.matches(b"\x7fELF"));
+        let odd = Entry::parse("wine", &text.replace(".exe", ".exe\r")).unwrap();
+        assert_eq!(odd.kind, Kind::Extension("exe\r".to_owned()));
     }
 
     #[test]
@@ -201,6 +203,23 @@ mod tests {
             if let Ok(entry) = Entry::parse("x", &text) {
                 entry.matches(&header);
             }
+        }
+
+        #[test]
+        fn an_entry_reads_back_from_the_kernels_form_of_it(
+            interpreter in "/[^\0]{0,20}",
+            flags in "P?O?C?F?",
+            offset in 0..200_usize,
+            magic in prop::collection::vec(any::<u8>(), 1..20),
+        ) {
+            let hex: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = format!(
+                "disabled\ninterpreter {interpreter}\nflags: {flags}\noffset {offset}\nmagic {hex}\n"
+            );
+            let entry = Entry::parse("x", &text).unwrap();
+            prop_assert_eq!((&entry.interpreter, &entry.flags), (&interpreter, &flags));
+            let mask = None;
+            prop_assert_eq!(entry.kind, Kind::Magic(Pattern { offset, magic, mask }));
         }
     }
 }

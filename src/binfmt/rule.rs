@@ -82,7 +82,7 @@ impl Pattern {
         })
     }
 
-    /// The first byte behind the magic. No offset is too large to be read.
+    /// What comes behind the last byte looked for, in a file that has so many.
     fn end(&self) -> usize {
         self.offset.saturating_add(self.magic.len())
     }
@@ -136,6 +136,8 @@ pub enum RuleError {
     Mask,
     #[error("the interpreter '{0}' is not an absolute path")]
     Interpreter(String),
+    #[error("a line break or a NUL would cut the rule in two")]
+    Break,
     #[error("unknown flags '{0}'")]
     Flags(String),
     #[error("the line would be {0} bytes long; the kernel takes {MAX_LINE}")]
@@ -167,6 +169,9 @@ impl Rule {
             self.flags.to_string(),
         ];
         let line = fields.join(&delimiter.to_string());
+        if is_broken(&line) {
+            return Err(RuleError::Break);
+        }
         match line.len() {
             ..=MAX_LINE => Ok(line),
             length => Err(RuleError::TooLong(length)),
@@ -179,6 +184,9 @@ impl FromStr for Rule {
 
     /// Reads a line in the kernel's format, as systemd's files hold it.
     fn from_str(line: &str) -> Result<Self, RuleError> {
+        if is_broken(line) {
+            return Err(RuleError::Break);
+        }
         let delimiter = line.chars().next().ok_or(RuleError::Fields(0))?;
         let fields: Vec<&str> = line[delimiter.len_utf8()..].split(delimiter).collect();
         let [name, kind, offset, magic, mask, interpreter, flags] = fields[..] else {
@@ -236,6 +244,12 @@ pub fn is_entry_name(name: &str) -> bool {
         && name.len() <= 255
 }
 
+/// Whether a line isn't one: to systemd it ends at any of these, and to the
+/// kernel a NUL is the end of a field.
+fn is_broken(line: &str) -> bool {
+    line.contains(['\0', '\n', '\r'])
+}
+
 fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
@@ -263,6 +277,8 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule() -> Rule {
@@ -314,7 +330,7 @@ mod tests {
             (":a:M:256:x::/i:F", Offset("256".into())),
             (
                 ":a:M:18446744073709551615:xx::/i:F",
-                Offset(usize::MAX.to_string()),
+                Offset("18446744073709551615".into()),
             ),
             (":a:M::::/i:F", Magic),
             (r":a:M::\y00::/i:F", Magic),
@@ -322,6 +338,10 @@ mod tests {
             (r":a:M::xx:\xff:/i:F", Mask),
             (":a:M::x::i:F", Interpreter("i".into())),
             (":a:M::x::/i:Z", Flags("Z".into())),
+            // systemd's lines end there, and the kernel's text.
+            (":a:M::x::/i\r:F", Break),
+            (":a:M::x::/i\0j:F", Break),
+            (":a\n:M::x::/i:F", Break),
         ];
         for (line, error) in table {
             assert_eq!(line.parse::<Rule>(), Err(error), "{line}");
@@ -329,6 +349,11 @@ mod tests {
         let mut long = rule();
         long.interpreter = format!("/{}", "x".repeat(2000));
         assert!(matches!(long.line(), Err(TooLong(_))));
+        for end in ['\r', '\n', '\0'] {
+            let mut broken = rule();
+            broken.interpreter.push(end);
+            assert_eq!(broken.line(), Err(Break));
+        }
     }
 
     #[test]
@@ -347,5 +372,46 @@ mod tests {
             ..pattern.clone()
         };
         assert!(!far.matches(&[0x0f; 256]));
+    }
+
+    #[test]
+    fn a_pattern_that_no_file_can_match_matches_none() {
+        let far = Pattern {
+            offset: usize::MAX,
+            magic: vec![0, 0],
+            mask: None,
+        };
+        assert!(!far.matches(&[0; HEADER_LEN]));
+        assert!(far.overlaps(&far));
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_that_can_be_written_reads_back_as_itself(
+            name in "\\PC{1,12}",
+            interpreter in "/\\PC{0,24}",
+            offset in 0..300_usize,
+            magic in prop::collection::vec(any::<u8>(), 1..130),
+            masked: bool,
+            flags in "P?O?C?F?",
+        ) {
+            let mask = masked.then(|| magic.iter().map(|byte| !byte).collect());
+            let flags = Flags::from_letters(&flags);
+            let pattern = Pattern { offset, magic, mask };
+            let rule = Rule { name, pattern, interpreter, flags };
+            let fits = is_entry_name(&rule.name) && rule.pattern.end() <= HEADER_LEN;
+            if let Ok(line) = rule.line() {
+                prop_assert!(line.len() <= MAX_LINE);
+                prop_assert_eq!(line.parse().ok(), fits.then_some(rule));
+            }
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in ":(a|[^:]{0,3}):M?:[0-9]{0,22}:\\PC{0,9}:\\PC{0,9}:/?[^:]{0,3}:[A-Z]{0,2}") {
+            if let Ok(rule) = line.parse::<Rule>() {
+                prop_assert!(rule.pattern.end() <= HEADER_LEN);
+                prop_assert_eq!(rule.line().and_then(|line| line.parse()), Ok(rule));
+            }
+        }
     }
 }

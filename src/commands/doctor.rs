@@ -7,6 +7,8 @@
 mod boot;
 mod ctl;
 mod engine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod instance;
 mod interpreter;
 mod kernel;

@@ -70,7 +70,7 @@ pub(super) fn run(console: &Console, words: &[String]) -> Result<Reply> {
 }
 
 /// What a command line says, or what is wrong with it.
-fn read(words: &[String]) -> Result<Options> {
+pub(super) fn read(words: &[String]) -> Result<Options> {
     let options = parse(words).map_err(|wrong| {
         Error::new(Status::Usage, wrong.to_string()).hint(match wrong {
             Wrong::WritesFiles(_) => {
@@ -91,7 +91,7 @@ fn read(words: &[String]) -> Result<Options> {
     }
 }
 
-fn order(variables: &Variables, options: &Options) -> Result<Order> {
+pub(super) fn order(variables: &Variables, options: &Options) -> Result<Order> {
     let asked = list::platforms(options.cpus.iter().map(String::as_str));
     let dir = [
         options.path.as_deref().map(AsRef::as_ref),

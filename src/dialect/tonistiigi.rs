@@ -131,7 +131,7 @@ fn carry_out(
     })
 }
 
-fn order(variables: &Variables, parsed: &Parsed<'_>) -> Result<Order> {
+pub(super) fn order(variables: &Variables, parsed: &Parsed<'_>) -> Result<Order> {
     let asked = list::platforms(parsed.text("install"));
     let dir = variables
         .binary_path

@@ -130,7 +130,7 @@ pub fn require(attempt: impl Into<String>, needs: &[Capability]) -> Result<()> {
 }
 
 /// Whether /proc/PID/status tells of a filter (`SECCOMP_MODE_FILTER`).
-fn is_filtered(status: &str) -> bool {
+pub(super) fn is_filtered(status: &str) -> bool {
     status
         .lines()
         .filter_map(|line| line.strip_prefix("Seccomp:"))
@@ -139,7 +139,7 @@ fn is_filtered(status: &str) -> bool {
 
 impl Profile {
     /// Reads a label; `None` for one that confines nothing.
-    fn parse(label: &str) -> Option<Self> {
+    pub(super) fn parse(label: &str) -> Option<Self> {
         let label = label.trim_end_matches(['\0', '\n']);
         // A profile in complain mode forbids nothing.
         if let Some(name) = label.strip_suffix(" (enforce)") {

@@ -235,6 +235,8 @@ fn suggest(bare: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -346,5 +348,41 @@ mod tests {
         assert!(parse(&["linux/arm64/../x"]).is_err());
         assert!(parse(&[""]).is_err() && parse(&[" , "]).is_err());
         assert!(parse(&["zzzzqqqq"]).unwrap_err().suggestion.is_none());
+    }
+
+    fn every_name() -> Vec<&'static str> {
+        let variants = PLATFORMS.iter().flat_map(|platform| platform.variants);
+        let others = ["all", "all-targets", "nonsense", "\u{130}", ""];
+        PLATFORMS
+            .iter()
+            .flat_map(known_names)
+            .chain(variants.map(|variant| variant.name))
+            .chain(others)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_understood_is_called_by_its_own_names(
+            words in prop::collection::vec(
+                ("(linux/|qemu-|LINUX/)?", prop::sample::select(every_name()), "(-static|-linux-gnu|/v[1-9]|,|x)?"),
+                0..4,
+            ),
+        ) {
+            let words: Vec<String> = words
+                .into_iter()
+                .map(|(before, name, behind)| format!("{before}{name}{behind}"))
+                .collect();
+            if let Ok(request) = parse(&words) {
+                let platforms = request.platforms();
+                prop_assert!(!platforms.is_empty());
+                let names: Vec<&str> = platforms.iter().map(|platform| platform.name).collect();
+                prop_assert_eq!(parse(&names).unwrap().platforms(), platforms);
+            }
+            if let Ok(exact) = parse_exact(&words) {
+                let names: Vec<&str> = exact.iter().map(Exact::name).collect();
+                prop_assert_eq!(parse_exact(&names), Ok(exact));
+            }
+        }
     }
 }

@@ -32,7 +32,7 @@ enum Module {
 
 /// What is mounted at the place, on top.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Top {
+pub(super) enum Top {
     Nothing,
     Automount,
     Instance,
@@ -90,7 +90,7 @@ fn module(filesystems: &str, modules: &[String]) -> Module {
     }
 }
 
-fn top(mountinfo: &[u8], place: &Path) -> Top {
+pub(super) fn top(mountinfo: &[u8], place: &Path) -> Top {
     let Ok(mounts) = MountInfos::from_buf_read(mountinfo) else {
         return Top::Nothing;
     };

@@ -4,8 +4,8 @@
 
 mod container;
 mod denials;
-mod limits;
-mod mounts;
+pub(super) mod limits;
+pub(super) mod mounts;
 mod namespaces;
 mod owners;
 mod selinux;

@@ -48,6 +48,17 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// One that isn't compressed.
+    #[cfg(fuzzing)]
+    pub(super) fn plain(bytes: &'a [u8]) -> Self {
+        let decoded = None;
+        Self {
+            current: Some((Box::new(bytes), Piece { bytes, decoded })),
+            decoded: vec![0],
+            ..Self::new(Encoding::Zstd, &[])
+        }
+    }
+
     /// Decodes what is left; says what each block decoded to.
     pub(super) fn finish(mut self) -> Result<Vec<u64>, LockError> {
         io::copy(&mut self, &mut io::sink()).map_err(LockError::Content)?;
@@ -125,10 +136,15 @@ fn regular_files(
                 continue;
             }
             EntryType::GNULongLink => continue,
-            EntryType::XHeader | EntryType::XGlobalHeader => {
+            EntryType::XHeader => {
                 renamed = extension(&mut entry).map_err(content)?.or(renamed);
                 continue;
             }
+            EntryType::XGlobalHeader => match extension(&mut entry).map_err(content)? {
+                // The next one's, by some readers, and every one's by others.
+                Some(_) => return Err(content(odd("it has one name for several files"))),
+                None => continue,
+            },
             // Its data aren't contiguous, and neither is what follows.
             EntryType::GNUSparse => return Err(content(odd("it holds a sparse file"))),
             EntryType::Regular => {
@@ -160,6 +176,10 @@ fn text(bytes: &mut dyn Read) -> io::Result<String> {
 /// The name that a pax extension gives to the next entry, if it does.
 fn extension(entry: &mut dyn Read) -> io::Result<Option<String>> {
     let text = text(entry)?;
+    // To the reader of records, an empty one is the end; to others it isn't.
+    if text.starts_with('\n') || text.contains("\n\n") {
+        return Err(odd("a pax record is empty"));
+    }
     let mut path = None;
     for record in PaxExtensions::new(text.as_bytes()) {
         let record = record?;
@@ -177,10 +197,15 @@ fn extension(entry: &mut dyn Read) -> io::Result<Option<String>> {
 pub(super) fn control_file(mut stream: Stream<'_>) -> Result<String, LockError> {
     let mut found = None;
     regular_files(&mut stream, &mut |file| {
-        if file.name == "control" && found.is_none() {
-            found = Some(text(file.bytes).map_err(LockError::Content)?);
+        if file.name != "control" {
+            return Ok(());
         }
-        Ok(())
+        let text = text(file.bytes).map_err(LockError::Content)?;
+        match found.replace(text) {
+            // Some readers take the first, some the last.
+            Some(_) => Err(LockError::Content(odd("it has two control files"))),
+            None => Ok(()),
+        }
     })?;
     stream.finish()?;
     found.ok_or(LockError::Deb(DebError::Missing("control file")))

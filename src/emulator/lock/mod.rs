@@ -7,6 +7,8 @@
 
 mod contents;
 mod deb;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod xz;
 
 use std::fs::File;

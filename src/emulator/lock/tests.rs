@@ -1,5 +1,7 @@
 //! Small packages, made here, that show what can be pinned and what can't.
 
+mod hostile;
+
 use proptest::prelude::*;
 use tar::EntryType;
 
@@ -63,8 +65,7 @@ fn control(text: &str) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    let level = ruzstd::encoding::CompressionLevel::Fastest;
-    ruzstd::encoding::compress_to_vec(bytes, level)
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 /// A package with this data, and its control file in one xz block.

@@ -23,6 +23,9 @@ pub enum XzError {
     /// An index that is whole and doesn't cover what stands before it.
     #[error("it is more than one xz stream")]
     SeveralStreams,
+    /// An index of a size that only somebody with bad intentions would make.
+    #[error("the xz stream has more blocks than any package")]
+    TooManyBlocks,
     /// A check that only a later format may define.
     #[error("the xz stream has an unknown check, number {0}")]
     UnknownCheck(u8),
@@ -48,6 +51,10 @@ pub(super) struct Index {
 
 pub(super) const HEADER: usize = 12;
 const FOOTER: usize = 12;
+
+/// The largest index that is read, in bytes: thousands of blocks. Debian's
+/// packages have 20. In memory, an index takes more than ten times its size.
+const MAX_INDEX: usize = 64 * 1024;
 
 /// Reads the index of the one stream that these bytes are.
 pub(super) fn index(stream: &[u8]) -> Result<Index, XzError> {
@@ -76,6 +83,9 @@ pub(super) fn index(stream: &[u8]) -> Result<Index, XzError> {
     }
     let size = (u64::from(word(4)) + 1) * 4;
     let size = usize::try_from(size).map_err(|_| INDEX)?;
+    if size > MAX_INDEX {
+        return Err(XzError::TooManyBlocks);
+    }
     let end = body.len().checked_sub(size).ok_or(INDEX)?;
     let (records, crc) = body[end..].split_last_chunk::<4>().ok_or(INDEX)?;
     if end < HEADER || u32::from_le_bytes(*crc) != crc32(records) {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use binfmtctl::digest::Digest;
 use binfmtctl::emulator::manifest::{Block, Emulator, Encoding, Manifest, Release};
 use binfmtctl::probe::{Probe, Shape};
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::{World, cache, host};
 
@@ -76,7 +75,7 @@ impl World {
 
     /// Pins these bytes as the emulator of a target.
     pub fn pin(&self, target: &str, bytes: &[u8]) -> Pinned {
-        let block = compress_to_vec(bytes, CompressionLevel::Fastest);
+        let block = zstd::encode_all(bytes, 1).unwrap();
         let mut release = cache::release();
         release.qemu = "9.9.9".to_owned();
         release.size = block.len() as u64;

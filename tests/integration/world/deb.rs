@@ -1,6 +1,5 @@
 //! Small packages made here, in the shape of Debian's.
 
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tar::{Builder, EntryType, Header};
 
 use super::host;
@@ -44,7 +43,7 @@ pub fn deb(members: &[(&str, Member<'_>)]) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    compress_to_vec(bytes, CompressionLevel::Fastest)
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 fn tar(members: &[(&str, Member<'_>)]) -> Vec<u8> {

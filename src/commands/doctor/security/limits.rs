@@ -85,7 +85,7 @@ fn read_engines() -> Vec<Engine> {
 }
 
 /// The soft and the hard limit in a text of /proc/PID/limits.
-fn address_space(limits: &str) -> Option<(Bytes, Bytes)> {
+pub(in super::super) fn address_space(limits: &str) -> Option<(Bytes, Bytes)> {
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max address space"))?;

@@ -48,14 +48,14 @@ pub fn mount_of(path: &Path) -> Option<Mount> {
     find(&String::from_utf8_lossy(&mountinfo), mount_id(&fdinfo)?)
 }
 
-fn mount_id(fdinfo: &str) -> Option<i32> {
+pub(in super::super) fn mount_id(fdinfo: &str) -> Option<i32> {
     let value = fdinfo
         .lines()
         .find_map(|line| line.strip_prefix("mnt_id:"))?;
     value.trim().parse().ok()
 }
 
-fn find(mountinfo: &str, id: i32) -> Option<Mount> {
+pub(in super::super) fn find(mountinfo: &str, id: i32) -> Option<Mount> {
     let mount = mountinfo
         .lines()
         .filter_map(|line| MountInfo::from_line(line).ok())
