@@ -74,13 +74,13 @@ third_party() {
 }
 
 # Each text once, after the crates that have it. What a crate has taken over from
-# others lies below it, as ring's does and the xz of liblzma-sys.
+# others lies below it, as ring's does, the xz of liblzma-sys and the zstd of zstd-sys.
 texts() {
     local path crate dir file sum
     while IFS=$'\t' read -r path crate; do
         dir=$(dirname "$path")
         for file in "$dir"/{LICEN[CS]E,COPYING,NOTICE,UNLICENSE}* "$dir"/{third_party,src/polyfill}/*/LICENSE* \
-            "$dir"/xz/COPYING.0BSD; do
+            "$dir"/xz/COPYING.0BSD "$dir"/zstd/LICENSE; do
             [ -f "$file" ] || continue
             sum=$(sha256sum <"$file" | cut -c 1-64)
             say "${crate%%:*} (${file#"$dir"/})" >>"$WORK/text-$sum.crates"

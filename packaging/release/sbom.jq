@@ -13,7 +13,7 @@ $metadata[0] as $cargo
   ($cargo.packages[] | select(.id == $cargo.resolve.root)) as $root
 | ($cargo.packages | map(select(ships and .id != $root.id)) | sort_by(.name, .version)) as $crates
 
-# What else is linked, and what two crates bring in source.
+# What else is linked, and what three crates bring in source.
 | {
     std: "rust-std@\($rust)", glibc: (if $vendor == "" then "pkg:generic/glibc@\($glibc)" else "pkg:deb/\($vendor)/glibc@\($glibc | escaped)?arch=source" end),
     libgcc: "libgcc@\($gcc)", root: "binfmtctl@\($root.version)"
@@ -23,6 +23,11 @@ $metadata[0] as $cargo
         type: "library", "bom-ref": "xz@\($xz)", name: "xz", version: $xz,
         description: "liblzma, compiled from the source in the crate",
         purl: "pkg:github/tukaani-project/xz@v\($xz)", licenses: ("0BSD" | licence)
+    }],
+    "zstd-sys": [{
+        type: "library", "bom-ref": "libzstd@\($zstd)", name: "libzstd", version: $zstd,
+        description: "libzstd, compiled from the source in the crate",
+        purl: "pkg:github/facebook/zstd@v\($zstd)", licenses: ("BSD-3-Clause" | licence)
     }],
     "ring": [{
         type: "library", "bom-ref": "boringssl", name: "BoringSSL",
