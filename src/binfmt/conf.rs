@@ -121,7 +121,7 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    let Some(held) = custody::find(dir)? else {
+    let Some(held) = custody::find_way(dir)? else {
         return match text(path, rules)? {
             None => Ok(false),
             Some(text) => durable::write_held(path, text.as_bytes(), 0o644).map(|()| true),

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::custody::{self, Fault, Trouble};
+use crate::custody::{self, Fault, Role, Trouble};
 use crate::digest::Digest;
 use crate::durable::{self, Locked, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -250,7 +250,7 @@ impl Store {
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
         loop {
-            let prefix = custody::make_dir(&self.prefix)?;
+            let prefix = custody::make_dir(&self.prefix, Role::End)?;
             let file = match open_lock(&custody::handle(&prefix).join(LOCK), true) {
                 // The run before us emptied the store and took its directory along.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
