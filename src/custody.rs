@@ -70,7 +70,7 @@ impl From<Trouble> for Error {
 
 /// What a component is to its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub enum Role {
     /// A directory that something else is looked for in.
     Passage,
     /// What was asked for.
@@ -81,14 +81,19 @@ enum Role {
 /// everything on the way; `None` where nothing lies there. Then what there is
 /// of the way was looked at.
 pub fn find(path: &Path) -> Result<Option<File>, Trouble> {
-    Walk::new(path)?.through_links(false)
+    Walk::new(path)?.through_links(Role::End, false)
+}
+
+/// The same for a directory in which only one name matters.
+pub fn find_way(path: &Path) -> Result<Option<File>, Trouble> {
+    Walk::new(path)?.through_links(Role::Passage, false)
 }
 
 /// The same for a directory, which is made where it isn't there, with those
 /// above it (0755): in nobody else's, and through nobody else's links.
-pub fn make_dir(path: &Path) -> Result<File, Trouble> {
+pub fn make_dir(path: &Path, role: Role) -> Result<File, Trouble> {
     let attempt = || format!("cannot create the directory {}", path.display());
-    let made = Walk::new(path)?.through_links(true)?;
+    let made = Walk::new(path)?.through_links(role, true)?;
     let made = made
         .ok_or(Errno::ENOENT)
         .attempt(attempt)
@@ -172,7 +177,7 @@ impl Walk {
             }));
     }
 
-    fn through_links(mut self, make: bool) -> Result<Option<File>, Trouble> {
+    fn through_links(mut self, end: Role, make: bool) -> Result<Option<File>, Trouble> {
         while let Some(part) = self.left.pop() {
             let name = match part {
                 // What lies above was looked at on the way down.
@@ -192,7 +197,7 @@ impl Walk {
                 Part::Name(name) => name,
             };
             let role = match self.left.is_empty() {
-                true => Role::End,
+                true => end,
                 false => Role::Passage,
             };
             let path = self.seen.join(&*name);

@@ -18,7 +18,7 @@ use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 
 use crate::crash::{self, Point};
-use crate::custody;
+use crate::custody::{self, Role};
 use crate::ending::Passing;
 use crate::error::{IoContext, Result};
 
@@ -141,7 +141,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 
 /// The same in a directory that root alone can change, which is made if need be.
 pub fn write_held(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let dir = custody::make_dir(parent(path))?;
+    let dir = custody::make_dir(parent(path), Role::Passage)?;
     fill(Staged::create_held(dir, path)?, path, bytes, mode)
 }
 

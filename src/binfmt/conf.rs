@@ -122,7 +122,7 @@ fn text(path: &Path, rules: &[Rule]) -> Result<Option<String>> {
 /// it goes too.
 pub fn write(path: &Path, rules: &[Rule]) -> Result<bool> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    let held = custody::find(dir)?;
+    let held = custody::find_way(dir)?;
     let cleared = match &held {
         Some(held) => durable::clear(&custody::handle(held))?,
         None => false,
@@ -148,7 +148,7 @@ pub fn has_litter(path: &Path) -> bool {
 
 /// Removes it. Returns whether there was anything.
 pub fn clear(path: &Path) -> Result<bool> {
-    match custody::find(path.parent().unwrap_or(Path::new("/")))? {
+    match custody::find_way(path.parent().unwrap_or(Path::new("/")))? {
         Some(held) => durable::clear(&custody::handle(&held)),
         None => Ok(false),
     }

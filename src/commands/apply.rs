@@ -69,7 +69,8 @@ pub fn run(context: &Context) -> Result<Reply> {
         let steps: Vec<_> = plan.work().collect();
         let done = concurrent::map(&steps, context.jobs, |step| {
             written.require_there(step.platform)?;
-            registrar.carry_out(step)
+            let done = registrar.carry_out(step);
+            done.map_err(|error| with_remedy(step.platform, error))
         });
         let mut failed = Failures::new();
         for (step, done) in steps.iter().zip(done) {
@@ -90,6 +91,17 @@ pub fn run(context: &Context) -> Result<Reply> {
     drop(lock);
     crash::at(Point::RulesUnlocked);
     Ok(reply(context, &request, &after, &plan, failures, changed))
+}
+
+/// Of bytes that aren't the right ones, how to get those.
+fn with_remedy(platform: &Platform, error: Error) -> Error {
+    if error.status() != Status::Integrity {
+        return error;
+    }
+    let name = platform.name.trim_start_matches("linux/");
+    Error::new(error.status(), format!("cannot apply {}", platform.name))
+        .because(error.reason())
+        .hint(format!("`binfmtctl install {name}` gets it again"))
 }
 
 fn take<'a>(context: &'a Context, request: &Request) -> Result<Survey<'a>> {

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use crate::crash::{self, Point};
-use crate::custody::{self, Fault, Trouble};
+use crate::custody::{self, Fault, Role, Trouble};
 use crate::digest::Digest;
 use crate::durable::{self, Locked, Staged};
 use crate::error::{Error, IoContext, Result, Status};
@@ -268,7 +268,7 @@ impl Store {
     fn try_lock(&self) -> Result<Option<Lock>> {
         let path = self.lock_path();
         let attempt = || format!("cannot lock {}", path.display());
-        let prefix = custody::make_dir(&self.prefix)?;
+        let prefix = custody::make_dir(&self.prefix, Role::End)?;
         let file = open_lock(&custody::handle(&prefix).join(LOCK), true).attempt(attempt)?;
         // Whoever else may open it could hold it for ever.
         custody::find_below(&prefix, &self.prefix, Path::new(LOCK))?;

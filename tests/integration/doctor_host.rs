@@ -85,7 +85,7 @@ fn a_store_that_nothing_runs_from_is_a_problem_and_is_mended() {
     let place = world.prefix().display().to_string();
     world
         .sh(&format!(
-            "mkdir {place}; mount -t tmpfs -o noexec tmpfs {place}"
+            "mkdir {place}; mount -t tmpfs -o mode=755,noexec tmpfs {place}"
         ))
         .assert_exit(0);
     doctor(&world, "").assert_exit(1);
@@ -104,7 +104,7 @@ fn a_read_only_store_is_mended_wherever_it_comes_from() {
         .assert_exit(0);
     found_and_mended(&world, "", "store", "warning");
     world
-        .sh(&format!("mount -t tmpfs -o ro tmpfs {place}"))
+        .sh(&format!("mount -t tmpfs -o ro,mode=755 tmpfs {place}"))
         .assert_exit(0);
     found_and_mended(&world, "", "store", "warning");
     world.install("riscv64");

@@ -207,7 +207,7 @@ fn what_lies_at_an_emulators_place_is_neither_opened_nor_believed() {
 fn a_store_without_room_or_lock_is_found_out() {
     let Some(world) = World::new() else { return };
     let store = world.prefix().display().to_string();
-    let small = format!("mkdir {store}; mount -t tmpfs -o size=1m tmpfs {store}");
+    let small = format!("mkdir {store}; mount -t tmpfs -o mode=755,size=1m tmpfs {store}");
     world.sh(&small).assert_exit(0);
     let words = [&*store, "No space left"];
     world.refuses("install riscv64 -n", 1, &words);
@@ -359,7 +359,7 @@ fn places_where_the_real_run_would_fail_are_found_out() {
     let store = world.prefix().display().to_string();
     world
         .sh(&format!(
-            "mkdir {store}; mount -t tmpfs -o noexec tmpfs {store}"
+            "mkdir {store}; mount -t tmpfs -o mode=755,noexec tmpfs {store}"
         ))
         .assert_exit(0);
     world.refuses("install riscv64 -n", 1, &[&store, "noexec", "--prefix"]);

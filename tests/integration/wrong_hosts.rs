@@ -187,7 +187,7 @@ fn a_full_disk_is_found_out_before_anything_is_registered() {
     let place = world.prefix().display().to_string();
     world
         .sh(&format!(
-            "mkdir {place}; mount -t tmpfs -o size=1m tmpfs {place}"
+            "mkdir {place}; mount -t tmpfs -o mode=755,size=1m tmpfs {place}"
         ))
         .assert_exit(0);
     refuses(
@@ -204,7 +204,9 @@ fn a_store_may_be_a_mount_point() {
     let Some(world) = World::new() else { return };
     let place = world.prefix().display().to_string();
     world
-        .sh(&format!("mkdir {place}; mount -t tmpfs tmpfs {place}"))
+        .sh(&format!(
+            "mkdir {place}; mount -t tmpfs -o mode=755 tmpfs {place}"
+        ))
         .assert_exit(0);
     world.install("riscv64");
     world.ctl("uninstall").assert_exit(0);
@@ -226,7 +228,7 @@ fn a_store_without_execution_is_told_with_the_way_out() {
     let place = world.prefix().display().to_string();
     world
         .sh(&format!(
-            "mkdir {place}; mount -t tmpfs -o noexec tmpfs {place}"
+            "mkdir {place}; mount -t tmpfs -o mode=755,noexec tmpfs {place}"
         ))
         .assert_exit(0);
     refuses(&world, INSTALL, 1, &[&place, "noexec", "--prefix"]);

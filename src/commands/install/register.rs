@@ -73,15 +73,7 @@ impl<'a> Registrar<'a> {
     fn try_out(&self, step: &Step) -> Result<Seal> {
         let host = self.context.host.platform;
         let path = step.emulator(host)?;
-        let seal = self.context.store.seal(path).map_err(|error| {
-            let name = step.platform.name.trim_start_matches("linux/");
-            match error.status() {
-                Status::Integrity => {
-                    error.hint(format!("`binfmtctl install {name}` gets it again"))
-                }
-                _ => error,
-            }
-        })?;
+        let seal = self.context.store.seal(path)?;
         check_emulator(step, path, path, host, self.terms.remedy())?;
         step.wanted
             .iter()
