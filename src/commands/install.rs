@@ -295,7 +295,8 @@ impl Run<'_> {
                 .note(&format!("{}: {}", platform.name, error.reason()));
         }
         let failures = changes.failures.into_iter();
-        let failures = failures.map(|(platform, error)| (platform.name.to_owned(), error));
+        let failures =
+            failures.map(|(platform, error)| (platform.name.to_owned(), with_advice(error)));
         match sum_up(failures.collect()) {
             Some(error) => Some(error),
             None if changes.not_kept.is_some() => changes.not_kept,
@@ -342,6 +343,16 @@ pub(super) fn sum_up(mut failures: Vec<(String, Error)>) -> Option<Error> {
         Some(hint) => more.hint(hint),
         None => more,
     })
+}
+
+/// Of an emulator that doesn't do it, and nobody knows why, what may help.
+fn with_advice(error: Error) -> Error {
+    match (error.status(), error.advice()) {
+        (Status::Failed, None) => {
+            error.hint("another QEMU may do: `binfmtctl manifest show` lists those for --qemu")
+        }
+        _ => error,
+    }
 }
 
 /// Whether only the half runs that container engines take for the whole.

@@ -408,6 +408,7 @@ pub struct Seal {
 struct Stamp {
     file: (u64, u64),
     size: u64,
+    written: (i64, i64),
     changed: (i64, i64),
 }
 
@@ -417,6 +418,7 @@ impl Stamp {
         Ok(Self {
             file: (found.dev(), found.ino()),
             size: found.size(),
+            written: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
         })
     }
@@ -426,10 +428,15 @@ impl Seal {
     /// Refuses any other file than the one that was proved.
     pub fn require(&self, running: &File) -> Result<()> {
         let attempt = || format!("cannot read the running {}", self.path.display());
-        if Stamp::of(running).attempt(attempt)? == self.stamp {
+        let stamp = Stamp::of(running).attempt(attempt)?;
+        if stamp == self.stamp {
             return Ok(());
         }
         // A new label or another name changes no byte.
+        let is_only_renamed = Stamp {
+            changed: self.stamp.changed,
+            ..stamp
+        } == self.stamp;
         let reread = || {
             File::open(custody::handle(running))
                 .and_then(Digest::of_reader)
@@ -437,6 +444,8 @@ impl Seal {
         };
         match self.promised {
             Some(promised) if reread()?.0 == promised => Ok(()),
+            // Root's alone it is, and nothing else is known of it.
+            None if is_only_renamed => Ok(()),
             _ => Err(Error::new(
                 Status::Integrity,
                 format!(

@@ -382,9 +382,7 @@ fn of_emulator(error: Error, why: String) -> Error {
                 "{why}, where address space is limited to {bytes} bytes"
             ))
             .hint("let it have more (ulimit -v unlimited)"),
-        None => error
-            .because(why)
-            .hint("another QEMU may: `binfmtctl manifest show` lists those for --qemu"),
+        None => error.because(why),
     }
 }
 
