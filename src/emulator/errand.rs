@@ -19,6 +19,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use serde::{Deserialize, Serialize};
 
 use self::wire::{receive, send};
@@ -236,6 +238,12 @@ fn attempt() -> String {
     "cannot have a process fetch and decode".to_owned()
 }
 
+/// What it would print: a place where there may be no /dev/null.
+fn nobody_reads() -> Result<Stdio> {
+    let (_, write) = pipe2(OFlag::O_CLOEXEC).attempt(attempt)?;
+    Ok(write.into())
+}
+
 /// The other process, killed and waited for, whatever happens.
 struct Worker(Child);
 
@@ -249,8 +257,8 @@ impl Worker {
             .envs(std::env::vars_os().filter(|(name, _)| known(name)))
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(channel)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stdout(nobody_reads()?)
+            .stderr(nobody_reads()?);
         probe::inherit_nothing(&mut command);
         command.spawn().map(Self).attempt(attempt)
     }
