@@ -28,8 +28,9 @@ const SCHEMA: u64 = 1;
 /// The most that a block or an emulator may measure: a gibibyte.
 pub(super) const MAX_LENGTH: u64 = 1 << 30;
 
-/// No manifest comes near this; a file beyond it is something else.
-const MAX_TEXT: u64 = 16 * 1024 * 1024;
+/// No manifest comes near this; a file beyond it is something else. A text of
+/// nothing but dots takes two hundred times its size in memory.
+const MAX_TEXT: u64 = 1024 * 1024;
 
 static BUILTIN: &str = include_str!("../../../qemu-manifest.toml");
 
@@ -331,6 +332,22 @@ mod tests {
         assert_eq!(blocks(100, 50), 1..2);
         assert_eq!(blocks(0, 150), 0..2);
         assert_eq!([0, 1, 2].map(|i| release.block_start(i)), [0, 100, 150]);
+    }
+
+    #[test]
+    fn a_text_that_is_no_manifest_isnt_parsed_whatever_it_is_called() {
+        assert!(BUILTIN.len() as u64 * 10 < MAX_TEXT);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.toml");
+        let reason = |length: u64| {
+            std::fs::write(&path, ".".repeat(length as usize)).unwrap();
+            Manifest::read(&path).unwrap_err().reason()
+        };
+        let large = "it is far too large for a manifest";
+        assert!(!reason(MAX_TEXT).contains(large));
+        assert!(reason(MAX_TEXT + 1).contains(large));
+        let endless = Manifest::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(endless.reason().contains(large));
     }
 
     #[test]

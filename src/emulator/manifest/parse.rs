@@ -449,6 +449,31 @@ mod tests {
         assert_eq!(error.problem, Problem::Empty("blocks"));
     }
 
+    #[test]
+    fn what_is_nested_without_end_is_refused_and_not_followed() {
+        const DEPTH: usize = 50_000;
+        for (open, close) in [
+            ("schema = [", ""),
+            ("schema = ", "[{a="),
+            ("[", ""),
+            ("", "["),
+            ("schema = {a=", ""),
+            ("", "a."),
+            ("schema.", ""),
+            ("[a.", ""),
+        ] {
+            for text in [open.repeat(DEPTH), format!("{open}{}", close.repeat(DEPTH))] {
+                assert!(Manifest::parse(&text).is_err(), "{open} {close}");
+            }
+        }
+        let closed = format!("schema = {}1{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
+        assert!(Manifest::parse(&closed).is_err());
+        let dotted = format!("{}a = 1\n", "a.".repeat(DEPTH));
+        assert!(Manifest::parse(&dotted).is_err());
+        let table = format!("[{}a]\n", "a.".repeat(DEPTH));
+        assert!(Manifest::parse(&table).is_err());
+    }
+
     proptest! {
         #[test]
         fn whatever_parses_reads_back_as_itself(
