@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     // Nothing is learnt from the digits of digests.
     let text = text(bytes).replace('@', DIGEST);
     let parse = || Manifest::parse(&text);
-    let manifest = match memory::within(64 * 1024 + 512 * text.len(), parse) {
+    let manifest = match memory::within(64 * 1024 + 1024 * text.len(), parse) {
         Ok(manifest) => manifest,
         Err(error) => {
             assert!((1..=1 + text.matches('\n').count()).contains(&error.line));

@@ -6,27 +6,20 @@ const BLOCK: usize = 512;
 
 /// Sets the checksum of every header, found as a reader finds them.
 pub fn mend(tar: &mut [u8]) {
-    let mut at = 0;
-    while let Some(block) = tar.get_mut(at..at + BLOCK) {
+    let mut at = Some(0);
+    while let Some(block) = at.and_then(|at| tar.get_mut(at..)?.get_mut(..BLOCK)) {
+        let mut size = 0;
         if block.iter().any(|byte| *byte != 0) {
             let mut header = Header::new_old();
             header.as_mut_bytes().copy_from_slice(block);
             header.set_cksum();
             block.copy_from_slice(header.as_bytes());
-            let size = header.entry_size().unwrap_or(0);
-            let Some(next) = usize::try_from(size)
-                .ok()
-                .and_then(|size| size.checked_next_multiple_of(BLOCK))
-                .and_then(|size| at.checked_add(size))
-            else {
-                return;
-            };
-            at = next;
+            size = header.entry_size().unwrap_or(0);
         }
-        let Some(next) = at.checked_add(BLOCK) else {
-            return;
-        };
-        at = next;
+        let padded = usize::try_from(size)
+            .ok()
+            .and_then(|size| size.checked_next_multiple_of(BLOCK));
+        at = at.and_then(|at| at.checked_add(BLOCK)?.checked_add(padded?));
     }
 }
 
