@@ -1,10 +1,12 @@
 //! The errands that there are: what each is handed, and what it is left with.
 
 use std::fs::{self, File, Permissions};
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 use super::{Ended, Hear, Site, Task, alone, run};
 use crate::emulator::manifest::{Emulator, Release};
@@ -96,15 +98,29 @@ pub fn distro(package: &str, architecture: &str, apt: &AptHost, closed: &Path) -
     };
     let pinned = run(task, workshop.cell.clone(), &[], &mut |_| Ok(()));
     let (release, path) = expect(pinned)?;
-    // Whatever lies there, it isn't read as root's own file would be.
-    let is_below = path.starts_with(&workshop.apt.scratch);
-    match is_below {
-        true => Ok(Own {
-            release,
-            package: FileSource::open(&path)?,
-            _workshop: workshop,
-        }),
-        false => Err(Error::new(Status::Failed, "apt left its directory")),
+    let file = left_in(&workshop.apt.scratch, &path)
+        .attempt(|| format!("cannot open {}", path.display()))?;
+    Ok(Own {
+        release,
+        package: FileSource::of(path, file),
+        _workshop: workshop,
+    })
+}
+
+/// Opens a file that who has no rights has left in its directory: no link that
+/// leads out of it, and nothing of anybody else's, since it is read as root.
+fn left_in(dir: &Path, path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let really = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let (found, owner) = (file.metadata()?, fs::metadata(dir)?.uid());
+    match really.starts_with(dir.canonicalize()?) && found.is_file() && found.uid() == owner {
+        true => Ok(file),
+        false => Err(io::Error::other(
+            "it isn't a file of that directory's owner",
+        )),
     }
 }
 
@@ -234,6 +250,30 @@ mod tests {
             fs::write(etc.path().join(name), text).unwrap();
         }
         assert_eq!(credentials(etc.path()), b"machine a\nmachine b\n");
+    }
+
+    #[test]
+    fn nothing_outside_of_its_directory_is_read_for_who_has_no_rights() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("work");
+        fs::create_dir(&dir).unwrap();
+        let secret = outer.path().join("secret");
+        for file in [&secret, &dir.join("x.deb")] {
+            fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink(&secret, dir.join("link")).unwrap();
+        std::os::unix::fs::symlink(outer.path(), dir.join("out")).unwrap();
+        let is_read = |name: &str| left_in(&dir, &dir.join(name)).is_ok();
+        assert!(is_read("x.deb"));
+        for name in ["link", "out/secret", "../secret", "."] {
+            assert!(!is_read(name), "{name}");
+        }
+        if nix::unistd::geteuid().is_root() {
+            let shared = dir.join("shared");
+            fs::write(&shared, "").unwrap();
+            std::os::unix::fs::chown(&shared, Some(1000), None).unwrap();
+            assert!(!is_read("shared"));
+        }
     }
 
     #[test]
