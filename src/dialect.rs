@@ -17,9 +17,9 @@ mod tonistiigi;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use clap::{CommandFactory, Parser};
+use clap::{Command, CommandFactory, Parser};
 
 use crate::cli::{Cli, Global, ManifestFile};
 use crate::commands::{Context, Reply};
@@ -37,6 +37,9 @@ pub enum Dialect {
     Multiarch,
 }
 
+/// Our own command line. To define it takes longer than to read one.
+static CLI: LazyLock<Command> = LazyLock::new(Cli::command);
+
 /// Whose command line this is, where it isn't ours: by the name that the
 /// program was called by, or by a flag that only the other has.
 ///
@@ -48,7 +51,6 @@ pub fn recognise(program: &OsStr, args: &[OsString]) -> Option<Dialect> {
         "register" | "qemu-binfmt-conf.sh" => Some(Dialect::Multiarch),
         _ => None,
     };
-    let cli = Cli::command();
     let mut rest = args.iter().map(|word| word.to_string_lossy());
     while let Some(word) = rest.next() {
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
@@ -62,7 +64,7 @@ pub fn recognise(program: &OsStr, args: &[OsString]) -> Option<Dialect> {
             return Some(Dialect::Tonistiigi);
         }
         // The next word is a value, not a command.
-        let takes_value = cli
+        let takes_value = CLI
             .get_arguments()
             .any(|arg| arg.get_long() == Some(flag) && arg.get_action().takes_values());
         if takes_value {
@@ -74,7 +76,7 @@ pub fn recognise(program: &OsStr, args: &[OsString]) -> Option<Dialect> {
 
 /// Whether a word is one of our commands.
 fn is_command(word: &str) -> bool {
-    word == "help" || Cli::command().find_subcommand(word).is_some()
+    word == "help" || CLI.find_subcommand(word).is_some()
 }
 
 /// Carries out a command line that [`recognise`] knows.

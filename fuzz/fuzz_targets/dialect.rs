@@ -28,7 +28,6 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let program = OsString::from(PROGRAMS[usize::from(kind) % 4]);
     let dialect = match kind & 0x1c {
-        // To make a command line of ours takes a while.
         0 => recognise(&program, &args),
         4 | 12 | 20 => Some(Dialect::Multiarch),
         _ => Some(Dialect::Tonistiigi),
