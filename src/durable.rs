@@ -76,16 +76,6 @@ impl Staged {
         }
     }
 
-    /// Claims room for `size` bytes: better none before a download than after.
-    pub fn reserve(&self, size: u64) -> Result<()> {
-        nix::fcntl::posix_fallocate(self.file(), 0, size as i64)
-            .or_else(|errno| match errno {
-                Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
-                errno => Err(errno),
-            })
-            .attempt(|| format!("cannot make room for {} ({size} bytes)", self.to.display()))
-    }
-
     /// The open file, for reading and writing.
     pub fn file(&self) -> &File {
         self.file.as_file()
@@ -128,10 +118,19 @@ impl Staged {
     }
 }
 
-/// A file that never gets a name, in the directory of this one.
-pub fn unnamed_beside(path: &Path) -> Result<File> {
+/// A file that never gets a name, in the directory of this one, with room for
+/// `size` bytes: better none before a download than after.
+pub fn unnamed_beside(path: &Path, size: u64) -> Result<File> {
     let dir = parent(path);
-    tempfile::tempfile_in(dir).attempt(|| format!("cannot create a file in {}", dir.display()))
+    let file = tempfile::tempfile_in(dir)
+        .attempt(|| format!("cannot create a file in {}", dir.display()))?;
+    nix::fcntl::posix_fallocate(&file, 0, size as i64)
+        .or_else(|errno| match errno {
+            Errno::EOPNOTSUPP | Errno::EINVAL => Ok(()),
+            errno => Err(errno),
+        })
+        .attempt(|| format!("cannot make room for {} ({size} bytes)", path.display()))?;
+    Ok(file)
 }
 
 /// Writes a whole file.

@@ -54,7 +54,7 @@ pub const DIAGNOSING: [Capability; 6] = [
 ];
 
 /// The user that handles outside bytes, where the host has made one for it.
-const OWN_USER: &str = "_binfmtctl";
+pub const OWN_USER: &str = "_binfmtctl";
 
 /// nobody, on every Linux.
 const NOBODY: u32 = 65534;
@@ -101,16 +101,17 @@ fn not_given_up(error: caps::errors::CapsError) -> Error {
 }
 
 /// Another user than root, for a process that needs nothing of root's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     uid: u32,
     gid: u32,
 }
 
 impl User {
-    /// The user to become: this program's own or else nobody. `None` for who
-    /// isn't root, and where this user namespace has no such user.
-    pub fn other() -> Option<Self> {
+    /// The user to become: the first of these names that there is, or else
+    /// nobody. `None` for who isn't root, and where this user namespace has no
+    /// such user.
+    pub fn other(names: &[&str]) -> Option<Self> {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let maps = [text("/proc/self/uid_map"), text("/proc/self/gid_map")];
         let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
@@ -118,24 +119,26 @@ impl User {
             && may(Capability::CAP_SETUID)
             && may(Capability::CAP_SETGID)
             && may(Capability::CAP_CHOWN);
-        free.then(|| Self::choose(&text("/etc/passwd"), &maps))
+        free.then(|| Self::choose(names, &text("/etc/passwd"), &maps))
             .flatten()
     }
 
     /// The same from the texts of `/etc/passwd` and of uid_map and gid_map.
-    fn choose(passwd: &str, maps: &[String; 2]) -> Option<Self> {
-        let own = passwd.lines().find_map(|line| {
+    fn choose(names: &[&str], passwd: &str, maps: &[String; 2]) -> Option<Self> {
+        let parse = |line: &str, wanted: &str| {
             let mut fields = line.split(':');
             let name = fields.next()?;
             let uid = fields.nth(1)?.parse().ok()?;
             let gid = fields.next()?.parse().ok()?;
-            (name == OWN_USER).then_some(Self { uid, gid })
-        });
+            (name == wanted).then_some(Self { uid, gid })
+        };
+        let called = |name: &&str| passwd.lines().find_map(|line| parse(line, name));
+        let own = names.iter().filter_map(called);
         let nobody = Self {
             uid: NOBODY,
             gid: NOBODY,
         };
-        own.into_iter().chain([nobody]).find(|user| {
+        own.chain([nobody]).find(|user| {
             // An own user that is root would be none.
             let other = user.uid != 0 && user.gid != 0;
             other && is_mapped(&maps[0], user.uid) && is_mapped(&maps[1], user.gid)
@@ -176,6 +179,8 @@ fn is_mapped(map: &str, id: u32) -> bool {
 /// What a process that handles outside bytes is left with.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cell {
+    /// Who it is from then on, where that is somebody else.
+    pub user: Option<User>,
     /// Files and directories that may be read.
     pub readable: Vec<PathBuf>,
     /// Files and directories that may be read and executed.
@@ -196,21 +201,22 @@ pub struct Confined {
 impl Cell {
     /// Gives up everything else, for good: another user, no capabilities, no
     /// new privileges, and Landlock where the kernel has it. `before` is done
-    /// as that user, but with a sight of all files.
+    /// first: what the host's own files say may be for root's eyes only.
     pub fn enter(&self, before: impl FnOnce()) -> Result<Confined> {
-        let user = User::other();
+        before();
+        let attempt = || "cannot give up privileges".to_owned();
+        // Nor has it a foot in a directory that it couldn't go to.
+        std::env::set_current_dir("/").attempt(attempt)?;
         bound(&[])?;
-        if let Some(user) = user {
+        if let Some(user) = self.user {
             hold(&[Capability::CAP_SETGID, Capability::CAP_SETUID])?;
             user.become_it()?;
         }
         hold(&[])?;
-        let attempt = || "cannot give up privileges".to_owned();
         prctl::set_no_new_privs().attempt(attempt)?;
         prctl::set_dumpable(false).attempt(attempt)?;
         // Who changes the user forgets about it.
         prctl::set_pdeathsig(Signal::SIGKILL).attempt(attempt)?;
-        before();
         let landlock = self.restrict().map_err(|error| {
             Error::new(Status::Failed, "cannot confine a process").because(error.to_string())
         })?;
@@ -282,19 +288,24 @@ mod tests {
 
     #[test]
     fn a_host_has_a_user_for_outside_bytes_and_every_other_nobody() {
+        let choose = |passwd: &str, maps: &_| User::choose(&[OWN_USER], passwd, maps);
         let all = maps("         0          0 4294967295\n");
         let own = User { uid: 997, gid: 996 };
         let nobody = User {
             uid: NOBODY,
             gid: NOBODY,
         };
-        assert_eq!(User::choose(PASSWD, &all), Some(own));
-        assert_eq!(User::choose("root:x:0:0::/:\n", &all), Some(nobody));
-        assert_eq!(User::choose("_binfmtctl:x:0:0::/:\n", &all), Some(nobody));
-        assert_eq!(User::choose("_binfmtctl:x\n\n", &all), Some(nobody));
-        assert_eq!(User::choose(PASSWD, &maps("0 1000 1\n")), None);
+        assert_eq!(choose(PASSWD, &all), Some(own));
+        assert_eq!(choose("root:x:0:0::/:\n", &all), Some(nobody));
+        assert_eq!(choose("_binfmtctl:x:0:0::/:\n", &all), Some(nobody));
+        assert_eq!(choose("_binfmtctl:x\n\n", &all), Some(nobody));
+        let first = User::choose(&["_apt", OWN_USER], PASSWD, &all);
+        assert_eq!(first, Some(own), "who isn't there is passed over");
+        let root = User::choose(&["root", OWN_USER], PASSWD, &all);
+        assert_eq!(root, Some(own));
+        assert_eq!(choose(PASSWD, &maps("0 1000 1\n")), None);
         let some = maps("0 1000 1\n1 100000 1000\n");
-        assert_eq!(User::choose(PASSWD, &some), Some(own));
+        assert_eq!(choose(PASSWD, &some), Some(own));
     }
 
     #[test]
@@ -361,6 +372,7 @@ mod tests {
         };
         let handed = File::create(dir.join("handed")).unwrap();
         let cell = Cell {
+            user: User::other(&[OWN_USER]),
             readable: vec![dir.join("readable"), "/etc".into()],
             executable: vec![dir.join("store")],
             writable: vec![dir.join("writable")],

@@ -14,6 +14,8 @@ mod wire;
 mod worker;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -98,7 +100,7 @@ pub enum Site {
     File(PathBuf),
 }
 
-/// What comes back.
+/// What comes back; the files that come with it are in brackets.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
     /// A source is asked for so many bytes.
@@ -122,7 +124,8 @@ pub enum Told {
     },
     /// The file of this emulator, counted from 0, is written to its end.
     Whole(usize),
-    /// It is done; with what was pinned, as a manifest, and where it lies.
+    /// It is done; with what was pinned, as a manifest, and what the package is
+    /// called [a package that wasn't handed over].
     Done(Option<(String, PathBuf)>),
     /// It failed.
     Failed {
@@ -189,22 +192,38 @@ impl From<Error> for Ended {
     }
 }
 
+/// What was pinned.
+struct Pinned {
+    release: Release,
+    path: PathBuf,
+    package: Option<File>,
+}
+
 /// Has the task carried out; `hear` gets what is told meanwhile. Returns what
-/// was pinned, and where it lies, if that was the task.
+/// was pinned, if that was the task.
 fn run(
     task: Task,
     cell: Cell,
     files: &[BorrowedFd<'_>],
     hear: &mut Hear<'_>,
-) -> Result<Option<(Release, PathBuf)>, Ended> {
+) -> Result<Option<Pinned>, Ended> {
     let (here, there) = UnixStream::pair().attempt(attempt)?;
     let mut worker = Worker::start(there)?;
-    // One that has ended already is told by its silence.
-    let _ = send(&here, &Order { task, cell }, files);
+    match send(&here, &Order { task, cell }, files) {
+        // One that has ended already is told by its silence.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        sent => sent.attempt(attempt)?,
+    }
     loop {
         match receive::<Told>(&here) {
-            Ok((Told::Done(pinned), _)) => {
-                let pinned = pinned.map(|(text, path)| Ok::<_, Error>((sole(&text)?, path)));
+            Ok((Told::Done(pinned), files)) => {
+                let pinned = pinned.map(|(text, path)| {
+                    sole(&text).map(|release| Pinned {
+                        release,
+                        path,
+                        package: files.into_iter().next(),
+                    })
+                });
                 return Ok(pinned.transpose()?);
             }
             Ok((Told::Failed { why, elsewhere }, _)) => {
@@ -255,7 +274,6 @@ impl Worker {
             .arg(SUBCOMMAND)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| known(name)))
-            .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(channel)))
             .stdout(nobody_reads()?)
             .stderr(nobody_reads()?);

@@ -12,7 +12,7 @@ mod work;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use self::work::Work;
@@ -75,7 +75,7 @@ pub fn obtain(
     let mut work = Vec::new();
     for (emulator, path) in emulators.iter().zip(paths(store, emulators)) {
         if !store.is_sound(&path)? {
-            let staged = store.stage(&emulator.sha256, &emulator.binary(), emulator.size)?;
+            let staged = store.stage(&emulator.sha256, &emulator.binary())?;
             work.push(Work::new(emulator, staged));
         }
     }
@@ -107,9 +107,7 @@ pub fn extract(
     for emulator in emulators {
         let path = dir.join(emulator.binary());
         if program_digest(&path)? != Some(emulator.sha256) {
-            let staged = Staged::create(&path)?;
-            staged.reserve(emulator.size)?;
-            work.push(Work::new(emulator, staged));
+            work.push(Work::new(emulator, Staged::create(&path)?));
         }
         paths.push(path);
     }
@@ -169,10 +167,8 @@ fn fetch(
     jobs: Option<usize>,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), Ended> {
-    let drafts: Vec<File> = (work.iter())
-        .map(|work| durable::unnamed_beside(work.path()))
-        .collect::<Result<_>>()?;
-    let files = work.iter().zip(&drafts);
+    let drafts = Drafts::make(work)?;
+    let files = work.iter().zip(&drafts.files);
     let files: Vec<_> = files
         .map(|(work, draft)| (work.emulator, work.path(), draft))
         .collect();
@@ -181,16 +177,59 @@ fn fetch(
     })
 }
 
+/// Files to decode into, with all the room that it takes: copies are made one
+/// after the other, and each leaves its draft's room to the next.
+struct Drafts {
+    files: Vec<File>,
+    /// As large as the largest; empty from the first copy on.
+    spare: Option<File>,
+}
+
+impl Drafts {
+    fn make(work: &[&Work<'_>]) -> Result<Self> {
+        let make = |work: &&Work<'_>| durable::unnamed_beside(work.path(), work.emulator.size);
+        let largest = work.iter().max_by_key(|work| work.emulator.size);
+        Ok(Self {
+            files: work.iter().map(make).collect::<Result<_>>()?,
+            spare: largest.map(make).transpose()?,
+        })
+    }
+
+    /// Finishes one of these emulators.
+    fn finish(&self, work: &[&Work<'_>], number: usize) -> Result<()> {
+        let (work, draft) = work
+            .get(number)
+            .zip(self.files.get(number))
+            .ok_or_else(|| {
+                Error::new(
+                    Status::Failed,
+                    "an emulator was told of that nobody asked for",
+                )
+            })?;
+        let give_room = |file: &File| {
+            file.set_len(0)
+                .attempt(|| format!("cannot make room for {}", work.path().display()))
+        };
+        self.spare.iter().try_for_each(give_room)?;
+        work.finish(draft)?;
+        give_room(draft)
+    }
+}
+
 /// Names what is finished in the drafts, as the errand tells it.
 fn finish_while(
     work: &[&Work<'_>],
-    drafts: &[File],
+    drafts: &Drafts,
     observe: &(dyn Fn(Event<'_>) + Sync),
     errand: impl FnOnce(&mut Hear<'_>) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
     let (whole, finish) = channel();
     let done = thread::scope(|scope| {
-        let finish = move || finish_all(work, drafts, finish);
+        let finish = move || {
+            finish
+                .into_iter()
+                .try_for_each(|number| drafts.finish(work, number))
+        };
         let finisher = thread::Builder::new()
             .spawn_scoped(scope, finish)
             .map_err(|error| no_thread().because(error))?;
@@ -233,19 +272,6 @@ fn observe_told(told: Told, observe: &(dyn Fn(Event<'_>) + Sync)) {
         }),
         Told::Whole(_) | Told::Done(_) | Told::Failed { .. } => {}
     }
-}
-
-/// The finisher: names what is whole, as it comes.
-fn finish_all(work: &[&Work<'_>], drafts: &[File], whole: Receiver<usize>) -> Result<()> {
-    whole.into_iter().try_for_each(|number| {
-        let (work, draft) = work.get(number).zip(drafts.get(number)).ok_or_else(|| {
-            Error::new(
-                Status::Failed,
-                "an emulator was told of that nobody asked for",
-            )
-        })?;
-        work.finish(draft)
-    })
 }
 
 /// Copies what the directory has. Returns what it hasn't, and why not.

@@ -234,8 +234,8 @@ impl Store {
         }
     }
 
-    /// Starts an emulator file of `size` bytes.
-    pub fn stage(&self, sha256: &Digest, binary: &str, size: u64) -> Result<Staged> {
+    /// Starts an emulator file.
+    pub fn stage(&self, sha256: &Digest, binary: &str) -> Result<Staged> {
         let path = self.path(sha256, binary);
         // Nothing is registered of what an ordinary user stores.
         if let Some(dir) = path.parent().filter(|_| geteuid().is_root()) {
@@ -244,7 +244,6 @@ impl Store {
             self.custody(below)?;
         }
         let staged = Staged::create(&path)?;
-        staged.reserve(size)?;
         Ok(staged.dated(stamp(sha256)))
     }
 
@@ -547,7 +546,7 @@ mod tests {
     }
 
     fn put(store: &Store, bytes: &[u8]) -> PathBuf {
-        let staged = store.stage(&Digest::of(bytes), "qemu-a", 3).unwrap();
+        let staged = store.stage(&Digest::of(bytes), "qemu-a").unwrap();
         staged.file().write_all(bytes).unwrap();
         let path = staged.target().to_owned();
         staged.publish(0o755).unwrap();

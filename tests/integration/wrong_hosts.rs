@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::world::cache::release;
 use crate::world::{AS_USER, Output, World, changes, skip, text};
 
 /// The program as a shell in the world calls it.
@@ -197,6 +198,30 @@ fn a_full_disk_is_found_out_before_anything_is_registered() {
         &[&place, "No space left", "free some space"],
     );
     assert_eq!(world.sh(&format!("find {place} -mindepth 1")).stdout, "");
+}
+
+#[test]
+fn the_room_that_it_takes_is_claimed_before_a_download() {
+    let release = release();
+    let targets = ["riscv64", "aarch64", "s390x"];
+    let sizes = targets.map(|target| release.emulator(target).unwrap().size);
+    // One by one they are copied.
+    let needed = sizes.iter().sum::<u64>() + sizes.iter().max().unwrap();
+    for (room, status) in [(needed - (64 << 10), 1), (needed + (256 << 10), 0)] {
+        let Some(world) = World::new() else { return };
+        let place = world.prefix().display().to_string();
+        let kib = room.div_ceil(1024);
+        let mount = format!("mkdir {place}; mount -t tmpfs -o mode=755,size={kib}k tmpfs {place}");
+        world.sh(&mount).assert_exit(0);
+        let installed = world.ctl("install riscv64 arm64 s390x").assert_exit(status);
+        let words = ["cannot make room for", "No space left"];
+        let installed = match status {
+            0 => installed,
+            _ => installed.assert_says(&words),
+        };
+        let asked = installed.stderr.contains("fetching");
+        assert_eq!(asked, status == 0, "{}", installed.stderr);
+    }
 }
 
 #[test]

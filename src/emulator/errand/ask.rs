@@ -1,18 +1,16 @@
 //! The errands that there are: what each is handed, and what it is left with.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::libc;
-
-use super::{Ended, Hear, Site, Task, alone, run};
+use super::{Ended, Hear, Pinned, Site, Task, alone, run};
 use crate::emulator::manifest::{Emulator, Release};
 use crate::emulator::source::{AptHost, CREDENTIALS, FileSource, Place};
 use crate::error::{Error, IoContext, Result, Status};
-use crate::rights::{Cell, User};
+use crate::rights::{Cell, OWN_USER, User};
 use crate::scratch::Scratch;
 
 /// What looking up names takes; each may be a link to somewhere else.
@@ -28,6 +26,10 @@ const NAMES: [&str; 5] = [
 const KERNEL: [&str; 2] = ["/proc", "/sys"];
 
 const PREFIX: &str = "binfmtctl-apt.";
+
+/// As whom apt itself talks to the network, where it can: nobody else is that
+/// user, and a host's keys for its mirrors may be for that user alone.
+const APT_USER: &str = "_apt";
 
 /// A file of credentials beyond this isn't one.
 const MAX_CREDENTIALS: u64 = 1 << 20;
@@ -46,6 +48,7 @@ pub fn fetch(
     let mut files: Vec<_> = emulators.iter().map(|(_, _, file)| file.as_fd()).collect();
     let mut sites = Vec::new();
     let mut cell = Cell {
+        user: User::other(&[OWN_USER]),
         closed: vec![closed.to_owned()],
         ..Cell::default()
     };
@@ -85,7 +88,6 @@ pub struct Own {
     pub release: Release,
     /// The package.
     pub package: FileSource,
-    _workshop: Workshop,
 }
 
 /// Has the host's apt get one of the distribution's packages, and pins it.
@@ -97,31 +99,17 @@ pub fn distro(package: &str, architecture: &str, apt: &AptHost, closed: &Path) -
         apt: workshop.apt.clone(),
     };
     let pinned = run(task, workshop.cell.clone(), &[], &mut |_| Ok(()));
-    let (release, path) = expect(pinned)?;
-    let file = left_in(&workshop.apt.scratch, &path)
-        .attempt(|| format!("cannot open {}", path.display()))?;
+    let Pinned {
+        release,
+        path,
+        package,
+    } = expect(pinned)?;
+    // Opened by who has no rights: whatever it is, root opens nothing for it.
+    let package = package.ok_or_else(nothing_pinned)?;
     Ok(Own {
         release,
-        package: FileSource::of(path, file),
-        _workshop: workshop,
+        package: FileSource::of(path, package),
     })
-}
-
-/// Opens a file that who has no rights has left in its directory: no link that
-/// leads out of it, and nothing of anybody else's, since it is read as root.
-fn left_in(dir: &Path, path: &Path) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    let really = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let (found, owner) = (file.metadata()?, fs::metadata(dir)?.uid());
-    match really.starts_with(dir.canonicalize()?) && found.is_file() && found.uid() == owner {
-        true => Ok(file),
-        false => Err(io::Error::other(
-            "it isn't a file of that directory's owner",
-        )),
-    }
 }
 
 /// Pins a package file.
@@ -131,13 +119,21 @@ pub fn pin(path: &Path, suite: Option<&str>) -> Result<Release> {
         path: path.to_owned(),
         suite: suite.map(str::to_owned),
     };
-    let pinned = run(task, Cell::default(), &[file.as_fd()], &mut |_| Ok(()));
-    expect(pinned).map(|(release, _)| release)
+    let cell = Cell {
+        user: User::other(&[OWN_USER]),
+        ..Cell::default()
+    };
+    let pinned = run(task, cell, &[file.as_fd()], &mut |_| Ok(()));
+    expect(pinned).map(|pinned| pinned.release)
 }
 
-fn expect(pinned: Result<Option<(Release, PathBuf)>, Ended>) -> Result<(Release, PathBuf)> {
+fn expect(pinned: Result<Option<Pinned>, Ended>) -> Result<Pinned> {
     let pinned = pinned.map_err(|ended| ended.error)?;
-    pinned.ok_or_else(|| Error::new(Status::Failed, "nothing was pinned"))
+    pinned.ok_or_else(nothing_pinned)
+}
+
+fn nothing_pinned() -> Error {
+    Error::new(Status::Failed, "nothing was pinned")
 }
 
 /// What asking the network takes, apart from the authorities to trust.
@@ -162,7 +158,7 @@ struct Workshop {
 
 impl Workshop {
     fn open(host: &AptHost, closed: &Path) -> Result<Self> {
-        let user = User::other();
+        let user = User::other(&[APT_USER, OWN_USER]);
         let place = match user {
             Some(_) if !is_passable(&host.scratch) => Path::new("/var/tmp"),
             _ => &host.scratch,
@@ -191,6 +187,7 @@ impl Workshop {
         let kernel = KERNEL.map(PathBuf::from);
         Ok(Self {
             cell: Cell {
+                user,
                 readable: Vec::new(),
                 executable: vec!["/".into()],
                 writable: vec![dir.clone(), "/dev/null".into()],
@@ -250,30 +247,6 @@ mod tests {
             fs::write(etc.path().join(name), text).unwrap();
         }
         assert_eq!(credentials(etc.path()), b"machine a\nmachine b\n");
-    }
-
-    #[test]
-    fn nothing_outside_of_its_directory_is_read_for_who_has_no_rights() {
-        let outer = tempfile::tempdir().unwrap();
-        let dir = outer.path().join("work");
-        fs::create_dir(&dir).unwrap();
-        let secret = outer.path().join("secret");
-        for file in [&secret, &dir.join("x.deb")] {
-            fs::write(file, "").unwrap();
-        }
-        std::os::unix::fs::symlink(&secret, dir.join("link")).unwrap();
-        std::os::unix::fs::symlink(outer.path(), dir.join("out")).unwrap();
-        let is_read = |name: &str| left_in(&dir, &dir.join(name)).is_ok();
-        assert!(is_read("x.deb"));
-        for name in ["link", "out/secret", "../secret", "."] {
-            assert!(!is_read(name), "{name}");
-        }
-        if nix::unistd::geteuid().is_root() {
-            let shared = dir.join("shared");
-            fs::write(&shared, "").unwrap();
-            std::os::unix::fs::chown(&shared, Some(1000), None).unwrap();
-            assert!(!is_read("shared"));
-        }
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The side that handles outside bytes, and has no rights.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::output::Output;
@@ -14,8 +13,9 @@ use crate::emulator::lock::lock;
 use crate::emulator::source::{Apt, AptHost, Client, FileSource, Https, Source};
 use crate::error::{Error, IoContext, Result, Status};
 
-/// What came of a task.
-type Outcome = Result<Option<(String, PathBuf)>, Ended>;
+/// What came of a task: what was pinned, as a manifest, what the package is
+/// called, and itself where nobody has it yet.
+type Outcome = Result<Option<(String, PathBuf, Option<File>)>, Ended>;
 
 /// Carries out what is asked for at the other end of `channel`.
 pub fn work(channel: impl AsFd) -> Result<()> {
@@ -33,14 +33,16 @@ pub fn work(channel: impl AsFd) -> Result<()> {
         Ok(_) => carry_out(task, files, &client, &channel),
         Err(error) => Err(error.into()),
     };
-    let last = match outcome {
-        Ok(pinned) => Told::Done(pinned),
-        Err(Ended { error, elsewhere }) => Told::Failed {
-            why: (&error).into(),
-            elsewhere,
-        },
+    let (last, package) = match outcome {
+        Ok(None) => (Told::Done(None), None),
+        Ok(Some((text, path, package))) => (Told::Done(Some((text, path))), package),
+        Err(Ended { error, elsewhere }) => {
+            let why = (&error).into();
+            (Told::Failed { why, elsewhere }, None)
+        }
     };
-    send(&channel, &last, &[]).attempt(attempt)
+    let files: Vec<_> = package.iter().map(File::as_fd).collect();
+    send(&channel, &last, &files).attempt(attempt)
 }
 
 impl Task {
@@ -97,26 +99,19 @@ fn carry_out(task: Task, files: Vec<File>, client: &Client, channel: &UnixStream
             package,
             architecture,
             apt,
-        } => distro(apt, &package, &architecture).map_err(|error| Ended {
-            error,
-            elsewhere: true,
-        }),
+        } => Ok(Some(distro(apt, &package, &architecture)?)),
         Task::Pin { path, suite } => {
             let release = lock(&path, next()?, suite)?;
-            Ok(Some((alone(&release), path)))
+            Ok(Some((alone(&release), path, None)))
         }
     }
 }
 
 /// The distribution's own package, and what is in it.
-fn distro(host: AptHost, package: &str, arch: &str) -> Result<Option<(String, PathBuf)>> {
+fn distro(host: AptHost, package: &str, arch: &str) -> Result<(String, PathBuf, Option<File>)> {
     let path = Apt::of(host).distro_candidate(package, arch)?;
-    let release = lock(&path, open(&path)?, None)?;
-    Ok(Some((alone(&release), path)))
-}
-
-fn open(path: &Path) -> Result<File> {
     let attempt = || format!("cannot open {}", path.display());
-    let opened: io::Result<File> = File::open(path);
-    opened.attempt(attempt)
+    let file = File::open(&path).attempt(attempt)?;
+    let release = lock(&path, file.try_clone().attempt(attempt)?, None)?;
+    Ok((alone(&release), path, Some(file)))
 }

@@ -104,16 +104,15 @@ fn obtain_from(
     let store = Store::new(&dir.path().join("store")).unwrap();
     let wanted = targets.iter().map(|target| {
         let emulator = release.emulator(target).unwrap();
-        let staged = store.stage(&emulator.sha256, &emulator.binary(), emulator.size);
+        let staged = store.stage(&emulator.sha256, &emulator.binary());
         Work::new(emulator, staged.unwrap())
     });
     let work: Vec<_> = wanted.collect();
     let sources: [Box<dyn Source>; 1] = [Box::new(package)];
     let obtained = {
         let work: Vec<_> = work.iter().collect();
-        let draft = |work: &&Work<'_>| durable::unnamed_beside(work.path()).unwrap();
-        let drafts: Vec<_> = work.iter().map(draft).collect();
-        let outputs: Vec<_> = (work.iter().zip(&drafts))
+        let drafts = Drafts::make(&work).unwrap();
+        let outputs: Vec<_> = (work.iter().zip(&drafts.files))
             .map(|(work, draft)| {
                 let (file, path) = (draft.try_clone().unwrap(), work.path().to_owned());
                 Output::new(release, work.emulator, file, path)
