@@ -3,8 +3,9 @@
 //! A step that changes something says where it is, and the tests end the run
 //! there, at each point in turn. Only a program that was built for tests listens,
 //! to two variables: BINFMTCTL_CRASH_AT=POINT:N:kill (or stop) at the N-th time
-//! that the point is reached, or several such with commas between, and BINFMTCTL_CRASH_LOG=FILE, which gets a line for
-//! each. In what is shipped there is nothing of it.
+//! that the point is reached, or several such with commas between, and
+//! BINFMTCTL_CRASH_LOG=FILE, which gets a line for each. In what is shipped there
+//! is nothing of it.
 
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident,)*) => {
