@@ -42,8 +42,7 @@ fn emulator(world: &World) -> PathBuf {
     stored[0].clone()
 }
 
-/// What somebody may have done to an object, what is said about it, and the mode
-/// that its own owner gives it.
+/// What somebody may have done to an object, and what is said about it.
 const SPOILED: [(&str, &str); 5] = [
     ("chmod 0777", "everybody may write to it (mode 0777)"),
     ("chmod 1777", "everybody may write to it (mode 1777)"),
@@ -69,6 +68,34 @@ fn waiting() -> Option<World> {
     Some(world)
 }
 
+/// Spoils the object in each of these ways: then nothing is registered from it,
+/// nor another platform added where that is `everybodys`, and the advice helps.
+#[track_caller]
+fn is_refused_until_taken_back(
+    world: &World,
+    object: &Path,
+    ways: &[(&str, &str)],
+    everybodys: bool,
+) {
+    for (how, why) in ways {
+        let mode = fs::metadata(object).unwrap().mode() & 0o7777;
+        spoil(world, how, object);
+        let said = [object.to_str().unwrap(), *why];
+        world.refuses("apply", 4, &said);
+        assert_eq!(world.names(), Vec::<String>::new());
+        let others = ["install s390x", "install s390x -n"];
+        for line in others.iter().filter(|_| everybodys) {
+            world.refuses(line, 4, &said);
+        }
+        let line = world.ctl("apply").last_line().to_owned();
+        world.sh(&remedy(&line)).assert_exit(0);
+        world.ctl("apply").assert_exit(0);
+        world.write("qemu-riscv64", "-1");
+        fs::set_permissions(object, fs::Permissions::from_mode(mode)).unwrap();
+        world.sh(&format!("chgrp 0 {}", object.display()));
+    }
+}
+
 #[test]
 fn a_store_in_others_hands_is_refused_until_it_is_taken_back() {
     let Some(world) = waiting() else { return };
@@ -87,26 +114,9 @@ fn a_store_in_others_hands_is_refused_until_it_is_taken_back() {
         (&directory, &SPOILED[4..]),
     ];
     for (object, ways) in cases {
-        for (how, why) in ways {
-            let mode = fs::metadata(object).unwrap().mode() & 0o7777;
-            spoil(&world, how, object);
-            let said = [object.to_str().unwrap(), *why];
-            world.refuses("apply", 4, &said);
-            assert_eq!(world.names(), Vec::<String>::new());
-            // The directory of one emulator is nobody else's business.
-            if *object != directory {
-                for line in ["install s390x", "install s390x -n"] {
-                    world.refuses(line, 4, &said);
-                }
-            }
-            let line = world.ctl("apply").last_line().to_owned();
-            world.sh(&remedy(&line)).assert_exit(0);
-            world.ctl("apply").assert_exit(0);
-            world.write("qemu-riscv64", "-1");
-            let put_back = fs::Permissions::from_mode(mode);
-            fs::set_permissions(object, put_back).unwrap();
-            world.sh(&format!("chgrp 0 {}", object.display()));
-        }
+        // The directory of one emulator is nobody else's business.
+        let is_everybodys = *object != directory;
+        is_refused_until_taken_back(&world, object, ways, is_everybodys);
     }
 }
 
@@ -213,22 +223,7 @@ fn a_conf_file_that_others_could_have_written_is_neither_applied_nor_kept() {
     let Some(world) = waiting() else { return };
     let (conf, dir) = (world.conf_path(), world.path("etc/binfmt.d"));
     for (object, ways) in [(&conf, &SPOILED[2..]), (&dir, &SPOILED[..1])] {
-        for (how, why) in ways {
-            let mode = fs::metadata(object).unwrap().mode() & 0o7777;
-            spoil(&world, how, object);
-            let said = [object.to_str().unwrap(), *why];
-            world.refuses("apply", 4, &said);
-            for line in ["install s390x", "install s390x -n"] {
-                world.refuses(line, 4, &said);
-            }
-            let line = world.ctl("apply").last_line().to_owned();
-            world.sh(&remedy(&line)).assert_exit(0);
-            world.ctl("apply").assert_exit(0);
-            world.write("qemu-riscv64", "-1");
-            let put_back = fs::Permissions::from_mode(mode);
-            fs::set_permissions(object, put_back).unwrap();
-            world.sh(&format!("chgrp 0 {}", object.display()));
-        }
+        is_refused_until_taken_back(&world, object, ways, true);
     }
 }
 
